@@ -1,0 +1,119 @@
+"""The frame of every console script: find the command, read its settings, call one function, print one line on error.
+
+Nothing heavy is imported before a command was chosen, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from curation.errors import InputError, TilthError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: `settings` and `call` are `module:name`; `call` takes the settings and returns an exit code."""
+
+    about: str
+    settings: str
+    call: str
+    positional: str | None = None  # the key that a bare word stands for
+    example: str = ""
+
+
+def main(program: str, about: str, commands: dict[str, Command], argv: Sequence[str] | None = None) -> int:
+    """Run `program argv...`; returns the exit code: 0 done, 1 it failed, 2 the input is unusable, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(program, about, commands, words)
+    except TilthError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `synth ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(program: str, about: str, commands: dict[str, Command], words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(_help(program, about, commands))
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"tilth {version('tilth')}")
+        return 0
+    name = words.pop(0)
+    if name not in commands:
+        raise InputError(f"no command {name!r}.{did_you_mean(name, commands)}")
+    command = commands[name]
+    if "--help" in words or "-h" in words:
+        print(_command_help(program, name, command))
+        return 0
+    from curation.settings import load
+
+    settings = load(_resolve(command.settings), [_as_setting(word, command, name) for word in words])
+    return int(_resolve(command.call)(settings))
+
+
+def _as_setting(word: str, command: Command, name: str) -> str:
+    if word == "--json":
+        return "as_json=true"
+    if word.startswith("-"):
+        raise InputError(f"{name}: unknown flag {word!r}; settings are written key=value (`{name} --help` lists them)")
+    if "=" not in word and command.positional is not None:
+        return f"{command.positional}={word}"
+    return word
+
+
+def _resolve(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _help(program: str, about: str, commands: dict[str, Command]) -> str:
+    width = max(map(len, commands))
+    rows = "\n".join(f"  {name:<{width}}  {command.about}" for name, command in commands.items())
+    examples = "\n".join(f"  {command.example}" for command in commands.values() if command.example)
+    return (
+        f"{about}\n\nusage: {program} COMMAND key=value ...\n\n{rows}\n\n"
+        f"examples:\n{examples}\n\n`{program} COMMAND --help` lists a command's settings."
+    )
+
+
+def _command_help(program: str, name: str, command: Command) -> str:
+    model: type[BaseModel] = _resolve(command.settings)
+    bare = f" [{command.positional.upper()}]" if command.positional else ""
+    lines = [command.about, "", f"usage: {program} {name}{bare} key=value ...", ""]
+    lines += _field_lines(model, "")
+    if command.example:
+        lines += ["", "example:", f"  {command.example}"]
+    lines += ["", "Settings are also read from tilth.toml and from the environment as TILTH_<KEY>."]
+    return "\n".join(lines)
+
+
+def _field_lines(model: "type[BaseModel]", prefix: str) -> list[str]:
+    lines = []
+    for key, field in model.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            lines += _field_lines(field.annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
+            continue
+        default = "required" if field.is_required() else f"default {_shown(field.get_default(call_default_factory=True))}"
+        about = " ".join((field.description or "").split())
+        lines.append(f"  {prefix + key:<22} {about} ({default})")
+    return lines
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(str, value))}]"
+    return {None: "none", True: "true", False: "false", "": "none"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]

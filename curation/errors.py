@@ -1,0 +1,47 @@
+"""One tree of errors. Each message says what is wrong, where, and how to put it right."""
+
+from difflib import get_close_matches
+from collections.abc import Iterable
+
+
+class TilthError(Exception):
+    """Root of every error Tilth raises on purpose; a command prints it as one line."""
+
+    exit_code = 1
+
+
+class InputError(TilthError, ValueError):
+    """What the user gave cannot be used: a key, a file, a value. Exit code 2."""
+
+    exit_code = 2
+
+
+class NotFound(InputError, LookupError):
+    """A name that stands for nothing: a prompt, a provider, an example id."""
+
+
+class WorkspaceError(InputError, OSError):
+    """The workspace cannot be read or written: missing, read-only, full, or from a newer Tilth."""
+
+
+class ProviderError(TilthError, RuntimeError):
+    """A provider failed for good: wrong key, unknown model, a request it will never take."""
+
+
+class TransientError(ProviderError):
+    """A provider failed for now; the same request may succeed later."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` with the nearest known name, else the known names, else nothing."""
+    names = sorted(set(known))
+    if near := get_close_matches(name, names, n=1, cutoff=0.6):
+        return f" Did you mean {near[0]!r}?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f" Known: {shown}."

@@ -1,0 +1,108 @@
+"""Finding and reading library files: prompts, suites, recipes. One YAML file each, named like its stem.
+
+Looked up as: an explicit path, the folder given in the settings, `./<kind>`, the built-in library. A file of an earlier
+place shadows one of a later place.
+"""
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curation.errors import InputError, NotFound, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A library file: where it is, and what it hides further down the search path."""
+
+    name: str
+    path: Path
+    shadows: Path | None = None
+
+
+OTHER_KINDS = frozenset({"suites", "dialogue"})  # folders of a prompt library that hold something else
+
+
+def entries(folders: Sequence[Path]) -> dict[str, Entry]:
+    """Every library file below the folders, by name; earlier folders win.
+
+    Raises:
+        InputError: one folder holds two files of the same name.
+    """
+    found: dict[str, Entry] = {}
+    for folder in dict.fromkeys(path.resolve() for path in reversed(folders)):
+        here: dict[str, Path] = {}
+        for path in sorted(folder.rglob("*.yaml")):
+            if OTHER_KINDS & set(path.relative_to(folder).parts[:-1]):
+                continue
+            if path.stem in here:
+                raise InputError(f"{path}: the name {path.stem!r} is taken by {here[path.stem]}; rename one of them")
+            here[path.stem] = path
+        for name, path in here.items():
+            found[name] = Entry(name, path, shadows=found[name].path if name in found else None)
+    return dict(sorted(found.items()))
+
+
+def find(name: str, folders: Sequence[Path], *, kind: str) -> Entry:
+    """The file that `name` stands for: a path ending in .yaml, or a name in one of the folders."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise NotFound(f"{kind} {name!r}: no such file")
+        return Entry(Path(name).stem, Path(name))
+    known = entries(folders)
+    if name not in known:
+        raise NotFound(f"no {kind} {name!r} in {', '.join(map(str, folders))}.{did_you_mean(name, known)}")
+    return known[name]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses duplicate keys and reads only true/false as booleans (YAML 1.2), so `no` stays a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_OTHER_TYPES = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _OTHER_TYPES]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|false"), list("tf"))  # type: ignore[no-untyped-call]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: unreadable, not UTF-8, broken YAML (with line and column), or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        hint = "; indent with spaces, YAML allows no tabs" if "\\t" in str(error.problem) else ""
+        raise InputError(f"{where}: broken YAML: {error.problem}{hint}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: broken YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a mapping of fields, got {type(data).__name__}")
+    return data

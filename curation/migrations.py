@@ -1,0 +1,72 @@
+"""The store's schema, as numbered functions that run on open. A function that has shipped is never edited."""
+
+from collections.abc import Callable
+
+from duckdb import DuckDBPyConnection
+
+_TABLES = """
+CREATE TABLE runs (id VARCHAR, settings VARCHAR, code VARCHAR, made_at TIMESTAMP);
+CREATE TABLE run_events (id VARCHAR, run VARCHAR, kind VARCHAR, body VARCHAR, made_at TIMESTAMP);
+CREATE TABLE prompts (id VARCHAR, name VARCHAR, body VARCHAR, made_at TIMESTAMP);
+CREATE TABLE requests (
+    id VARCHAR, prompt VARCHAR, prompt_id VARCHAR, variables VARCHAR, messages VARCHAR, provider VARCHAR, model VARCHAR,
+    sampling VARCHAR, slot BIGINT, attempt INTEGER, made_at TIMESTAMP
+);
+CREATE TABLE completions (
+    id VARCHAR, request VARCHAR, run VARCHAR, text VARCHAR, finish VARCHAR, input_tokens BIGINT, output_tokens BIGINT,
+    cost_usd DOUBLE, latency_s DOUBLE, model VARCHAR, raw VARCHAR, slot BIGINT, made_at TIMESTAMP
+);
+CREATE TABLE malformed (id VARCHAR, completion VARCHAR, position INTEGER, reason VARCHAR, made_at TIMESTAMP);
+CREATE TABLE examples (
+    id VARCHAR, task VARCHAR, language VARCHAR, label VARCHAR, category VARCHAR, severity INTEGER, body VARCHAR,
+    content VARCHAR, text_hash UBIGINT, made_at TIMESTAMP
+);
+CREATE TABLE origins (
+    id VARCHAR, example VARCHAR, kind VARCHAR, prompt VARCHAR, provider VARCHAR, model VARCHAR, axes VARCHAR,
+    completion VARCHAR, parent VARCHAR, path VARCHAR, body VARCHAR, made_at TIMESTAMP
+);
+CREATE TABLE verdicts (
+    id VARCHAR, example VARCHAR, author VARCHAR, version VARCHAR, decision VARCHAR, reason VARCHAR, score DOUBLE,
+    labels VARCHAR, made_at TIMESTAMP
+);
+CREATE TABLE assets (id VARCHAR, media_type VARCHAR, bytes BIGINT, document VARCHAR, page INTEGER, made_at TIMESTAMP);
+CREATE TABLE dedups (id VARCHAR, examples BIGINT, pairs BIGINT, threshold DOUBLE, selector VARCHAR, made_at TIMESTAMP);
+CREATE TABLE near_pairs (dedup VARCHAR, a VARCHAR, b VARCHAR, jaccard FLOAT);
+CREATE TABLE versions (
+    id VARCHAR, name VARCHAR, number INTEGER, selector VARCHAR, manifest VARCHAR, folder VARCHAR, made_at TIMESTAMP
+);
+CREATE TABLE members (version VARCHAR, example VARCHAR, split VARCHAR);
+"""
+
+# The fold: each author's last word counts; a person's outweighs every automatic one, and among people the latest.
+# Among checks and judges the strictest wins. `retract` takes an author's word back.
+_STATUS = """
+CREATE VIEW status AS
+WITH words AS (
+    SELECT example, author, author LIKE 'human:%' AS human, max(made_at) AS made_at,
+        arg_max({'decision': decision, 'labels': labels}, (made_at, id)) AS word
+    FROM verdicts GROUP BY example, author
+),
+folded AS (
+    SELECT example,
+        arg_max(word, made_at) FILTER (human AND word.decision IN ('keep', 'drop', 'flag')) AS person,
+        max(CASE word.decision WHEN 'drop' THEN 3 WHEN 'flag' THEN 2 WHEN 'unscored' THEN 1 WHEN 'keep' THEN 0 END)
+            FILTER (NOT human) AS automatic
+    FROM words GROUP BY example
+)
+SELECT examples.id AS example,
+    CASE person.decision WHEN 'keep' THEN 'kept' WHEN 'drop' THEN 'dropped' WHEN 'flag' THEN 'flagged' ELSE
+        CASE automatic WHEN 3 THEN 'dropped' WHEN 2 THEN 'flagged' WHEN 1 THEN 'unscored' WHEN 0 THEN 'passed'
+        ELSE 'new' END
+    END AS status,
+    person.labels AS labels
+FROM examples LEFT JOIN folded ON folded.example = examples.id
+"""
+
+
+def first(connection: DuckDBPyConnection) -> None:
+    connection.execute(_TABLES)
+    connection.execute(_STATUS)
+
+
+MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first,)

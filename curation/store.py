@@ -1,0 +1,244 @@
+"""The store: one DuckDB file per workspace, used by many processes at once. No other file opens DuckDB.
+
+DuckDB lets one process hold a file for writing and then nobody else, so everybody opens it briefly: take an OS file lock (shared to
+read, exclusive to write), open, one transaction, close, release. A second lock, the gate, is passed by all and held by a waiting writer,
+so that a stream of readers cannot starve it. Nobody holds either while waiting for a model or a person.
+
+Appends go through a `Writer`, which commits in groups; what could not be made again is on disk in its journal before `append` returns.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curation.errors import InputError, WorkspaceError
+from curation.migrations import MIGRATIONS
+
+Row = tuple[Any, ...]
+FOREIGN_LOCK_WAIT_S = 15.0
+
+
+class Store:
+    """A workspace's store. Cheap to make: nothing is open between calls.
+
+    Args:
+        workspace: the folder that holds `tilth.duckdb`, `journal/`, `assets/` and `datasets/`.
+        create: make the folder and the store if they are missing.
+
+    Raises:
+        WorkspaceError: missing (with `create=False`), unwritable, damaged, or written by a newer Tilth.
+    """
+
+    def __init__(self, workspace: Path, *, create: bool = True) -> None:
+        self.workspace = workspace
+        self.path = workspace / "tilth.duckdb"
+        self.journals = workspace / "journal"
+        self._columns: dict[str, pa.Schema] = {}
+        if not create and not self.path.is_file():
+            raise WorkspaceError(
+                f"workspace {str(workspace)!r}: no store there; make one with `synth run prompt=general_ok n=100`, "
+                "or name another with workspace=FOLDER"
+            )
+        with _clear_io_errors(workspace):
+            self.journals.mkdir(parents=True, exist_ok=True)
+        self._migrate()
+
+    def _migrate(self) -> None:
+        if self.path.is_file():
+            with self.read() as connection:
+                version = _schema_version(connection)
+        else:
+            version = 0
+        if version > len(MIGRATIONS):
+            raise WorkspaceError(
+                f"{self.path}: written by a newer Tilth (schema {version}, this one knows {len(MIGRATIONS)}); "
+                "upgrade with `pip install -U tilth`"
+            )
+        if version == len(MIGRATIONS):
+            return
+        with self.write() as connection:
+            for number, migration in enumerate(MIGRATIONS[_schema_version(connection) :], _schema_version(connection) + 1):
+                migration(connection)
+                connection.execute("CREATE TABLE IF NOT EXISTS tilth_schema (version INTEGER)")
+                connection.execute("INSERT INTO tilth_schema VALUES (?)", [number])
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection; others may read at the same time."""
+        with self._locked(fcntl.LOCK_SH), self._open(read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside one transaction, committed on leaving and rolled back on an exception."""
+        with self._locked(fcntl.LOCK_EX), self._open(read_only=False) as connection:
+            connection.begin()
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        with _clear_io_errors(self.workspace):
+            gate = os.open(self.workspace / ".gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            door = os.open(self.workspace / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            fcntl.flock(door, kind)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+            yield
+        finally:
+            os.close(gate)  # closing releases
+            os.close(door)
+
+    @contextmanager
+    def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._connect(read_only)
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise _translated(error, self.path) from error
+        finally:
+            try:
+                connection.close()
+            except duckdb.Error as error:
+                raise _translated(error, self.path) from error
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": min(os.cpu_count() or 1, 8),
+            "memory_limit": "1GB",
+            "preserve_insertion_order": False,
+            "temp_directory": str(self.workspace / "tmp"),
+        }
+        give_up = time.monotonic() + FOREIGN_LOCK_WAIT_S
+        while True:
+            try:
+                return duckdb.connect(str(self.path), read_only=read_only, config=config)
+            except duckdb.Error as error:
+                # Tilth's own processes wait on the file lock, so whoever holds DuckDB's is another program.
+                if "lock" not in str(error) or time.monotonic() > give_up:
+                    raise _translated(error, self.path) from error
+                time.sleep(0.1)
+
+    @contextmanager
+    def hold(self, name: str, what: str) -> Iterator[None]:
+        """Be the only process that does `what` in this workspace.
+
+        Raises:
+            WorkspaceError: another process is at it; the message says which.
+        """
+        folder = self.workspace / "locks"
+        with _clear_io_errors(self.workspace):
+            folder.mkdir(exist_ok=True)
+            file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.pread(file, 32, 0).decode() or "unknown"
+                raise WorkspaceError(f"{what} is going on in process {owner}; wait for it, or stop it first") from None
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(file)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def insert(self, connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> int:
+        """Append rows (in column order) whose id is not there yet; returns how many were new.
+
+        Tables without an `id` column take every row.
+        """
+        if not rows:
+            return 0
+        return self.insert_arrow(connection, table, self._arrow(connection, table, rows))
+
+    def insert_arrow(self, connection: duckdb.DuckDBPyConnection, table: str, batch: pa.Table) -> int:
+        """`insert` for rows that are in Arrow already."""
+        connection.register("batch", batch)
+        try:
+            if "id" not in batch.column_names:
+                source = "batch"
+            else:
+                source = f"(SELECT DISTINCT ON (id) * FROM batch) AS fresh ANTI JOIN {table} USING (id)"
+            if table == "origins":  # an origin speaks of an example that is kept; a rejected twin has none
+                source = f"(SELECT * FROM {source}) AS fresh SEMI JOIN examples ON fresh.example = examples.id"
+            found = connection.execute(f"INSERT INTO {table} SELECT * FROM {source}").fetchone()
+        finally:
+            connection.unregister("batch")
+        return int(found[0]) if found else 0
+
+    def _arrow(self, connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> pa.Table:
+        if table not in self._columns:
+            self._columns[table] = connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
+        schema = self._columns[table]
+        columns = zip(*rows, strict=True)
+        return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+    # -- asking ----------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+        """All rows of one query, in an opening of its own."""
+        with self.read() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def resolve(self, prefix: str, tables: Iterable[str]) -> tuple[str, str]:
+        """The table and full id that an id or a unique beginning of one stands for.
+
+        Raises:
+            InputError: nothing, or more than one thing, begins like that.
+        """
+        with self.read() as connection:
+            found = [
+                (table, str(row[0]))
+                for table in tables
+                for row in connection.execute(
+                    f"SELECT DISTINCT id FROM {table} WHERE starts_with(id, ?) ORDER BY id LIMIT 3", [prefix]
+                ).fetchall()
+            ]
+        if not found:
+            raise InputError(f"id {prefix!r}: nothing in {self.path} begins like that; `curate ls` lists examples")
+        if len(found) > 1 and prefix not in (identity for _, identity in found):
+            raise InputError(f"id {prefix!r}: more than one thing begins like that: {', '.join(i for _, i in found)}")
+        return next((pair for pair in found if pair[1] == prefix), found[0])
+
+
+def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'tilth_schema'").fetchone()
+    if not known or not known[0]:
+        return 0
+    row = connection.execute("SELECT max(version) FROM tilth_schema").fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def _translated(error: duckdb.Error, path: Path) -> Exception:
+    text = str(error).split("\n", 1)[0]
+    if "lock" in text and isinstance(error, duckdb.IOException):
+        return WorkspaceError(f"{path}: another program holds the store open; close it and run this again ({text})")
+    if "No space left" in text or "disk is full" in text.lower():
+        return WorkspaceError(f"{path}: the disk is full; free some space and run the same command again")
+    if "Permission denied" in text or "read-only" in text.lower():
+        return WorkspaceError(f"{path}: cannot be written; check its owner, or use another with workspace=FOLDER")
+    if isinstance(error, duckdb.IOException | duckdb.SerializationException) or "not a valid DuckDB" in text:
+        return WorkspaceError(f"{path}: not a store this version can open; restore it from a backup ({text})")
+    return error
+
+
+@contextmanager
+def _clear_io_errors(workspace: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkspaceError(
+            f"workspace {str(workspace)!r}: {error.strerror or error}; check the folder, or name another with workspace=FOLDER"
+        ) from error

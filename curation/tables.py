@@ -1,0 +1,104 @@
+"""Records as rows of the store's tables, and back."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from curation.records import (
+    Completion,
+    Finish,
+    Generated,
+    Imported,
+    Malformed,
+    Moderation,
+    Dialogue,
+    Preference,
+    Safety,
+    QA,
+    Edited,
+    Translated,
+    Request,
+    Verdict,
+    canonical_json,
+    content_id,
+    normalised,
+    now,
+)
+from curation.store import Row
+
+AnyExample = Moderation | Dialogue | Preference | Safety | QA
+AnyOrigin = Generated | Imported | Edited | Translated
+TableRow = tuple[str, Row]
+
+
+def utc(at: datetime) -> datetime:
+    """The store keeps naive UTC."""
+    return at.replace(tzinfo=None)
+
+
+def text_hash(text: str) -> int:
+    """A 64-bit hash of the normalised text: equal for texts a reader would call the same."""
+    return int.from_bytes(hashlib.blake2b(normalised(text).encode(), digest_size=8).digest(), "little")
+
+
+def request_row(request: Request, at: datetime) -> TableRow:
+    messages = canonical_json([message.model_dump(mode="json", exclude_defaults=True) for message in request.messages])
+    return "requests", (
+        request.id, request.prompt, request.prompt_id, canonical_json(request.variables), messages, request.provider,
+        request.model, canonical_json(request.sampling), request.slot, request.attempt, utc(at),
+    )  # fmt: skip
+
+
+def completion_row(completion: Completion, *, run: str, slot: int) -> TableRow:
+    return "completions", (
+        completion.id, completion.request, run, completion.text, str(completion.finish), completion.input_tokens,
+        completion.output_tokens, completion.cost_usd, completion.latency_s, completion.model,
+        canonical_json(completion.raw), slot, utc(completion.at),
+    )  # fmt: skip
+
+
+COMPLETION_COLUMNS = "request, text, finish, input_tokens, output_tokens, cost_usd, latency_s, model, raw, made_at"
+
+
+def completion_from(row: Sequence[Any]) -> Completion:
+    """The completion in a row of `COMPLETION_COLUMNS`."""
+    request, text, finish, tokens_in, tokens_out, cost, latency, model, raw, at = row
+    return Completion(
+        request=request, text=text, finish=Finish(finish), input_tokens=tokens_in, output_tokens=tokens_out, cost_usd=cost,
+        latency_s=latency, model=model, raw=json.loads(raw), at=at,
+    )  # fmt: skip
+
+
+def malformed_row(malformed: Malformed) -> TableRow:
+    identity = content_id("mf", [malformed.completion, malformed.position])
+    return "malformed", (identity, malformed.completion, malformed.position, malformed.reason, utc(now()))
+
+
+def example_row(example: AnyExample, at: datetime) -> TableRow:
+    labels = example.labels
+    return "examples", (
+        example.id, example.task, example.language, labels.get("label"), labels.get("category"), labels.get("severity"),
+        example.model_dump_json(exclude_defaults=True), example.content, text_hash(example.content), utc(at),
+    )  # fmt: skip
+
+
+def origin_row(example: str, origin: AnyOrigin, at: datetime) -> TableRow:
+    body = canonical_json(origin.model_dump(mode="json"))
+    generated = origin if isinstance(origin, Generated) else None
+    return "origins", (
+        content_id("or", [example, body]), example, origin.kind,
+        generated and generated.prompt, generated and generated.provider, generated and generated.model,
+        canonical_json(generated.axes) if generated else None, getattr(origin, "completion", None),
+        getattr(origin, "parent", None), getattr(origin, "path", None), body, utc(at),
+    )  # fmt: skip
+
+
+def verdict_row(verdict: Verdict) -> TableRow:
+    author, _, version = verdict.by.partition("@")
+    identity = content_id("vd", verdict.model_dump(mode="json"))
+    return "verdicts", (
+        identity, verdict.example, author, version, str(verdict.decision), verdict.reason, verdict.score,
+        canonical_json(verdict.labels) if verdict.labels is not None else None, utc(verdict.at),
+    )  # fmt: skip

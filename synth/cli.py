@@ -1,0 +1,34 @@
+"""The `synth` command."""
+
+import sys
+
+from curation.commands import Command, main
+
+COMMANDS = {
+    "run": Command(
+        "Fill prompts with accepted examples; run again to go on where it stopped.",
+        "synth.config:RunSettings", "synth.show_run:run_command", "prompt", "synth run prompt=general_ok n=500",
+    ),
+    "ls": Command("List prompts and suites.", "synth.config:LibrarySettings", "synth.show_library:ls_command"),
+    "show": Command(
+        "Show a prompt: its grid, its messages, and a few offline examples.",
+        "synth.config:ShowSettings", "synth.show_library:show_command", "prompt", "synth show meme_ok samples=5",
+    ),
+    "cp": Command(
+        "Copy a prompt into your own folder to edit it.",
+        "synth.config:CopySettings", "synth.show_library:cp_command", "prompt", "synth cp general_ok to=prompts",
+    ),
+    "check": Command(
+        "Check prompt files without running them.",
+        "synth.config:CheckSettings", "synth.show_library:check_command", "prompt",
+    ),
+    "estimate": Command(
+        "Say what a run would ask, cost and take, before it is run.",
+        "synth.config:EstimateSettings", "synth.show_run:estimate_command", "prompt", "synth estimate suite=moderation",
+    ),
+}  # fmt: skip
+
+
+def app() -> None:
+    """Entry point of the console script."""
+    sys.exit(main("synth", "Synthesise examples from prompts, into the workspace's store.", COMMANDS))

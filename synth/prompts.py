@@ -1,0 +1,192 @@
+"""Prompt files: what they hold, how they are found, read and rendered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+import jinja2.meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from curation import library
+from curation.errors import InputError, TilthError
+from curation.records import LANGUAGE_NAMES, Message, content_id
+from curation.settings import describe
+from synth.grammar import Grammar
+
+Value = str | int
+_JINJA = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False, autoescape=False)
+_PROVIDED = frozenset({"language", "language_name", "per_request", "format_instructions"})
+
+
+class Prompt(BaseModel):
+    """One prompt of the library. `fingerprint` covers what can change a model's answer; the offline grammar does not, as
+    it has a fingerprint of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    path: Path
+    task: Literal["moderation"]
+    description: str = Field(min_length=10)
+    surface: Literal["post", "meme", "listing"] = "post"
+    labels: dict[str, str | int]
+    per_request: int = Field(default=5, ge=1, le=50)
+    axes: dict[str, tuple[str | int, ...]] = Field(min_length=1)
+    language: tuple[str, ...] = Field(default=("en", "zh", "ms", "ta"), min_length=1)
+    output: dict[str, str] = Field(min_length=1)
+    system: str = ""
+    user: str = Field(min_length=1)
+    offline: dict[str, dict[str, object]] = {}
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_have_distinct_values(cls, axes: dict[str, tuple[Value, ...]]) -> dict[str, tuple[Value, ...]]:
+        for name, values in axes.items():
+            if name in _PROVIDED:
+                raise ValueError(f"axis {name!r} is a name that every prompt already has; choose another")
+            if len(values) < 2 or len(set(map(str, values))) != len(values):
+                raise ValueError(f"axis {name!r} needs two or more different values")
+        return axes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        meaning = self.model_dump(mode="json", include={"task", "surface", "labels", "output", "system", "user"})
+        return content_id("pr", meaning)
+
+    @cached_property
+    def grammar_fingerprint(self) -> str:
+        return content_id("gr", {"offline": self.offline, "output": list(self.output)})
+
+    @cached_property
+    def grammars(self) -> dict[str, Grammar]:
+        """The checked offline grammar of each language that has one."""
+        return {language: self._grammar(language) for language in self.offline}
+
+    def _grammar(self, language: str) -> Grammar:
+        try:
+            grammar = Grammar(self.offline[language], self.axes)
+        except InputError as error:
+            raise InputError(f"{self.path}: offline.{language}.{error}") from error
+        if set(grammar.item) != set(self.output):
+            wanted = ", ".join(self.output)
+            raise InputError(f"{self.path}: offline.{language}.item: has {', '.join(grammar.item)}; output wants {wanted}")
+        return grammar
+
+    @cached_property
+    def _templates(self) -> dict[str, jinja2.Template]:
+        sources = {"system": self.system, "user": self.user}
+        sources |= {f"labels.{key}": value for key, value in self.labels.items() if isinstance(value, str)}
+        known = _PROVIDED | set(self.axes)
+        compiled = {}
+        for where, source in sources.items():
+            try:
+                tree = _JINJA.parse(source)
+                compiled[where] = _JINJA.from_string(source)
+            except jinja2.TemplateSyntaxError as error:
+                raise InputError(f"{self.path}: {where}, line {error.lineno}: bad Jinja: {error.message}") from error
+            for variable in sorted(jinja2.meta.find_undeclared_variables(tree) - known):
+                raise InputError(
+                    f"{self.path}: {where}: {{{{ {variable} }}}} is not defined; known: {', '.join(sorted(known))}"
+                )
+        return compiled
+
+    def check(self) -> None:
+        """Raises InputError if any template or grammar of this prompt is unusable."""
+        self._templates  # noqa: B018  (compiling is the check)
+        for language in self.language:
+            first = {axis: values[0] for axis, values in self.axes.items()}
+            self.messages(language, first, self.per_request)
+            self.example_labels(first)
+        if unknown := sorted(set(self.offline) - set(self.language)):
+            raise InputError(f"{self.path}: offline.{unknown[0]}: not one of the prompt's languages")
+        self.grammars  # noqa: B018
+
+    def messages(self, language: str, axes: Mapping[str, Value], count: int) -> tuple[Message, ...]:
+        """The messages that ask for `count` items of one cell."""
+        variables = {
+            **axes,
+            "language": language,
+            "language_name": LANGUAGE_NAMES.get(language, language),
+            "per_request": count,
+            "format_instructions": self.format_instructions(count),
+        }
+        rendered = {role: self._render(role, variables) for role in ("system", "user")}
+        system = (Message(role="system", content=rendered["system"]),) if rendered["system"] else ()
+        return (*system, Message(role="user", content=rendered["user"]))
+
+    def example_labels(self, axes: Mapping[str, Value]) -> dict[str, Value]:
+        """The labels of one cell: constants, or templates over the axes (`severity: "{{ severity }}"`)."""
+        return {
+            key: self._render(f"labels.{key}", axes) if isinstance(value, str) else value
+            for key, value in self.labels.items()
+        }
+
+    def format_instructions(self, count: int) -> str:
+        fields = "\n".join(f'- "{name}": {about}' for name, about in self.output.items())
+        things = "one object" if count == 1 else f"exactly {count} objects"
+        return f"Answer with a JSON array of {things} and nothing else. Each object has these string fields:\n{fields}"
+
+    def _render(self, where: str, variables: Mapping[str, Value]) -> str:
+        try:
+            return self._templates[where].render(variables).strip()
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise InputError(f"{self.path}: {where}: cannot be rendered: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A prompt file that cannot be used, and why."""
+
+    name: str
+    path: Path
+    error: str
+
+
+def builtin_folder() -> Path:
+    """The library that ships with Tilth: `synth/_prompts` in a wheel, the checkout's `prompts/` otherwise."""
+    packaged = Path(__file__).parent / "_prompts"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "prompts"
+
+
+def search_path(prompts_dir: Path | None) -> list[Path]:
+    given = [prompts_dir] if prompts_dir is not None else []
+    return [*given, *(folder for folder in (Path("prompts"), builtin_folder()) if folder.is_dir())]
+
+
+def read(path: Path) -> Prompt:
+    """The prompt in one file, checked whole.
+
+    Raises:
+        InputError: with file, line or field, and what is wrong there.
+    """
+    data = library.read_yaml(path)
+    if "name" in data and data["name"] != path.stem:
+        raise InputError(f"{path}: name {data['name']!r} is not the file's stem {path.stem!r}; leave `name` out")
+    try:
+        prompt = Prompt(**{**data, "name": path.stem, "path": path})
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error, Prompt)}") from error
+    except TypeError as error:  # a key of the file is not a word
+        raise InputError(f"{path}: {error}") from error
+    prompt.check()
+    return prompt
+
+
+def load(name: str, prompts_dir: Path | None = None) -> Prompt:
+    """The prompt that a name or path stands for."""
+    return read(library.find(name, search_path(prompts_dir), kind="prompt").path)
+
+
+def load_all(folders: Sequence[Path]) -> list[Prompt | Broken]:
+    """Every prompt of the search path; what cannot be read is listed as broken, never skipped."""
+    found: list[Prompt | Broken] = []
+    for entry in library.entries(folders).values():
+        try:
+            found.append(read(entry.path))
+        except TilthError as error:
+            found.append(Broken(entry.name, entry.path, str(error)))
+    return found

@@ -1,0 +1,76 @@
+"""The provider that needs no key, no server and no model: it expands the prompt's own grammar.
+
+It answers in the format a model is asked for, so its answers take the same way through parsing and checks. The same
+request always gets the same answer. `latency_ms` and `fault_rate` make it behave like a service on a bad day: of the faulty
+requests, half fail for now (a busy signal on the first tries), the rest are answered cut off, refused, or in prose.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from curation.errors import ProviderError, TransientError
+from curation.records import Finish, Request
+from synth.prompts import Prompt
+from synth.providers.base import Answer
+
+
+class OfflineSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    latency_ms: float = Field(default=0, ge=0, le=600_000)
+    """Simulated time to answer; each answer takes 0.5 to 1.5 times this."""
+    fault_rate: float = Field(default=0, ge=0, le=1)
+    """Share of requests that go wrong in some way."""
+
+
+class Offline:
+    name = "offline"
+
+    def __init__(self, settings: OfflineSettings, prompts: Sequence[Prompt]) -> None:
+        self._settings = settings
+        self._prompts = {prompt.fingerprint: prompt for prompt in prompts}
+        self._tries: dict[str, int] = {}
+
+    def model(self, prompt: Prompt) -> str:
+        return prompt.grammar_fingerprint
+
+    def sampling(self) -> dict[str, str | int | float]:
+        return {"fault_rate": self._settings.fault_rate} if self._settings.fault_rate else {}
+
+    async def answer(self, request: Request) -> Answer:
+        luck = int.from_bytes(hashlib.blake2b(request.id.encode(), digest_size=8).digest(), "little") / 2**64
+        if self._settings.latency_ms:
+            spread = 0.5 + (luck * 7919) % 1  # its own digits: slow answers should not be the faulty ones
+            await asyncio.sleep(self._settings.latency_ms / 1000 * spread)
+        prompt = self._prompts[request.prompt_id]
+        language = str(request.variables["language"])
+        if language not in prompt.grammars:
+            raise ProviderError(
+                f"{prompt.path}: prompt {prompt.name!r} has no offline grammar for {language!r}; "
+                f"add offline.{language}, or choose language=[{','.join(prompt.grammars)}] or another provider"
+            )
+        items = prompt.grammars[language].items(request.id, request.variables, int(request.variables["per_request"]))
+        if luck < self._settings.fault_rate:
+            return self._gone_wrong(request, items, luck / self._settings.fault_rate)
+        return self._answered(json.dumps(items, ensure_ascii=False), Finish.STOP)
+
+    def _gone_wrong(self, request: Request, items: Sequence[Mapping[str, str]], kind: float) -> Answer:
+        whole = json.dumps(items, ensure_ascii=False)
+        if kind < 0.5:
+            tries = self._tries[request.id] = self._tries.get(request.id, 0) + 1
+            if tries <= 1 + (kind < 0.2):
+                raise TransientError("offline: simulated busy signal")
+            del self._tries[request.id]
+            return self._answered(whole, Finish.STOP)
+        if kind < 0.7:
+            return self._answered(whole[: len(whole) * 2 // 3], Finish.LENGTH)
+        if kind < 0.85:
+            return self._answered("I'm sorry, but I can't help with that.", Finish.REFUSAL)
+        return self._answered("Here is what I would write about that, in general terms.", Finish.STOP)
+
+    def _answered(self, text: str, finish: Finish) -> Answer:
+        return Answer(text, finish, cost_usd=0.0, model="offline")

@@ -1,0 +1,145 @@
+"""`synth ls`, `show`, `cp` and `check`: looking at the prompt library."""
+
+import json
+import os
+import shutil
+
+from rich.console import Console
+from rich.table import Table
+
+from curation import library
+from curation.errors import InputError
+from curation.records import LANGUAGE_NAMES
+from synth.config import CheckSettings, CopySettings, LibrarySettings, ShowSettings
+from synth.prompts import Broken, Prompt, load, load_all, read, search_path
+from synth.suites import load_suite, suite_folders
+
+
+def ls_command(settings: LibrarySettings) -> int:
+    prompts = load_all(search_path(settings.prompts_dir))
+    suites = library.entries(suite_folders(settings.prompts_dir))
+    if settings.as_json:
+        print(json.dumps({"prompts": [_described(prompt) for prompt in prompts], "suites": list(suites)}, ensure_ascii=False))
+        return 0
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("prompt", no_wrap=True)
+    table.add_column("surface")
+    table.add_column("label", no_wrap=True)
+    table.add_column("languages", no_wrap=True)
+    table.add_column("cells", justify="right")
+    table.add_column("description")
+    for prompt in prompts:
+        if isinstance(prompt, Broken):
+            table.add_row(f"[red]{prompt.name}", "", "[red]broken", "", "", f"[red]{prompt.error}")
+            continue
+        label = f"{prompt.labels.get('label', '')}/{prompt.labels.get('category', '')}"
+        cells = f"{_cells(prompt):,}"
+        table.add_row(prompt.name, prompt.surface, label, ",".join(prompt.language), cells, prompt.description)
+    console.print(table)
+    for name in suites:
+        wanted = load_suite(name, settings.prompts_dir)
+        console.print(f"suite {name}: {sum(wanted.values()):,} examples of {len(wanted)} prompts")
+    for entry in library.entries(search_path(settings.prompts_dir)).values():
+        if entry.shadows:
+            console.print(f"{entry.path} shadows {entry.shadows}", soft_wrap=True)
+    console.print("\nNext:  synth show general_ok   ·   synth run prompt=general_ok n=100")
+    return 0
+
+
+def _cells(prompt: Prompt) -> int:
+    total = len(prompt.language)
+    for values in prompt.axes.values():
+        total *= len(values)
+    return total
+
+
+def _described(prompt: Prompt | Broken) -> dict[str, object]:
+    if isinstance(prompt, Broken):
+        return {"name": prompt.name, "path": str(prompt.path), "broken": prompt.error}
+    return {
+        **prompt.model_dump(mode="json", exclude={"offline", "system", "user"}),
+        "cells": _cells(prompt),
+        "fingerprint": prompt.fingerprint,
+    }
+
+
+def show_command(settings: ShowSettings) -> int:
+    prompt = load(settings.prompt, settings.prompts_dir)
+    first = {axis: values[0] for axis, values in prompt.axes.items()}
+    messages = prompt.messages(prompt.language[0], first, prompt.per_request)
+    samples = {
+        language: prompt.grammars[language].items(f"show/{language}", _cell(prompt, i), settings.samples)
+        for i, language in enumerate(prompt.grammars)
+        if settings.samples
+    }
+    if settings.as_json:
+        rendered = [message.model_dump(mode="json", exclude_defaults=True) for message in messages]
+        print(json.dumps({**_described(prompt), "messages": rendered, "samples": samples}, ensure_ascii=False))
+        return 0
+    console = Console(highlight=False)
+    console.print(f"[bold]{prompt.name}[/] · {prompt.description}\n{prompt.path} · {prompt.fingerprint}", soft_wrap=True)
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="bold")
+    grid.add_column()
+    grid.add_row("labels", ", ".join(f"{key} {value}" for key, value in prompt.labels.items()))
+    grid.add_row("language", ", ".join(LANGUAGE_NAMES.get(code, code) for code in prompt.language))
+    for axis, values in prompt.axes.items():
+        grid.add_row(axis, ", ".join(map(str, values)))
+    grid.add_row("cells", f"{_cells(prompt):,}, {prompt.per_request} examples a request")
+    console.print(grid)
+    for message in messages:
+        console.rule(f"{message.role}, as asked for the first cell", align="left")
+        console.print(message.content, markup=False)
+    for language, items in samples.items():
+        console.rule(f"offline, {LANGUAGE_NAMES.get(language, language)}", align="left")
+        for item in items:
+            console.print("\n".join(item.values()) + "\n", markup=False)
+    return 0
+
+
+def _cell(prompt: Prompt, turn: int) -> dict[str, str | int]:
+    return {axis: values[turn % len(values)] for axis, values in prompt.axes.items()}
+
+
+def cp_command(settings: CopySettings) -> int:
+    source = library.find(settings.prompt, search_path(settings.prompts_dir), kind="prompt").path
+    target = settings.to / source.name
+    if target.exists():
+        raise InputError(f"{target} exists; delete it first, or copy elsewhere with to=FOLDER")
+    try:
+        settings.to.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from error
+    print(f"copied to {target}")
+    used = settings.to.resolve() == (settings.prompts_dir or type(source)("prompts")).resolve()
+    how = f"prompt={source.stem}" if used else f"prompt={os.fspath(target)}"
+    print(f"Next:  edit it, then  synth check {how}  and  synth run {how}")
+    return 0
+
+
+def check_command(settings: CheckSettings) -> int:
+    folders = search_path(settings.prompts_dir)
+    if settings.prompt:
+        found: list[Prompt | Broken] = []
+        for name in settings.prompt:
+            entry = library.find(name, folders, kind="prompt")
+            try:
+                found.append(read(entry.path))
+            except InputError as error:
+                found.append(Broken(entry.name, entry.path, str(error)))
+    else:
+        found = load_all(folders)
+        for suite in library.entries(suite_folders(settings.prompts_dir)):
+            for name in load_suite(suite, settings.prompts_dir):
+                library.find(name, folders, kind=f"suite {suite}: prompt")
+    broken = [prompt for prompt in found if isinstance(prompt, Broken)]
+    if settings.as_json:
+        print(json.dumps([{"name": one.name, "path": str(one.path), "error": getattr(one, "error", None)} for one in found]))
+    else:
+        for one in found:
+            print(f"broken  {one.error}" if isinstance(one, Broken) else f"ok      {one.name}  ({_cells(one):,} cells)")
+    if broken:
+        raise InputError(f"{len(broken)} of {len(found)} prompts cannot be used; fix the files above")
+    return 0
