@@ -24,7 +24,12 @@ def canonical_json(value: Any) -> str:
 
 def content_id(kind: str, value: Any) -> str:
     """The id of a JSON-able value, e.g. `content_id("ex", {...})` -> `ex1_0f3c...` (28 hex digits)."""
-    digest = hashlib.blake2b(f"tilth:{kind}:1\0{canonical_json(value)}".encode(), digest_size=14)
+    return hashed(kind, canonical_json(value))
+
+
+def hashed(kind: str, text: str) -> str:
+    """`content_id` of a value that is canonical JSON already."""
+    digest = hashlib.blake2b(f"tilth:{kind}:1\0{text}".encode(errors="surrogatepass"), digest_size=14)
     return f"{kind}1_{digest.hexdigest()}"
 
 
@@ -44,9 +49,14 @@ class _Example(Record):
     images: tuple[str, ...] = ()  # asset sha256s
 
     @cached_property
+    def body(self) -> str:
+        """The example as canonical JSON; fields at their defaults are left out, so that a new field changes no id."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        return canonical_json({**fields, "task": self.task})  # type: ignore[attr-defined]
+
+    @cached_property
     def id(self) -> str:
-        body = self.model_dump(mode="json", exclude_defaults=True)
-        return content_id("ex", {**body, "task": self.task})  # type: ignore[attr-defined]
+        return hashed("ex", self.body)
 
     @property
     def labels(self) -> dict[str, str | int]:

@@ -80,7 +80,7 @@ def example_row(example: AnyExample, at: datetime) -> TableRow:
     labels = example.labels
     return "examples", (
         example.id, example.task, example.language, labels.get("label"), labels.get("category"), labels.get("severity"),
-        example.model_dump_json(exclude_defaults=True), example.content, text_hash(example.content), utc(at),
+        example.body, example.content, text_hash(example.content), utc(at),
     )  # fmt: skip
 
 
