@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ from curation.store import Store
 from curation.tables import utc
 
 _PRIORITY = {"kept": 0, "passed": 1, "new": 2, "unscored": 3, "flagged": 4, "dropped": 5}
-COLUMNS = "id, language, status, label, category, text_hash, content"
+COLUMNS = "id, task, language, status, label, category, severity, text_hash, content"
+Method = Literal["near", "exact", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,17 @@ def load_examples(store: Store, selector: Selector) -> pa.Table:
 
 
 def find(
-    examples: pa.Table, *, threshold: float, near: bool = True, progress: Callable[[str, int, int], None] | None = None
+    examples: pa.Table, *, threshold: float, method: Method = "near", progress: Callable[[str, int, int], None] | None = None
 ) -> Twins:
     """The duplicates among examples. Of twins, the one a person kept stays; then the one the checks passed; then the
     first by id."""
-    pairs = _near(examples, threshold, progress) if near else _exact(examples["text_hash"].to_numpy())
+    match method:
+        case "near":
+            pairs = _near(examples, threshold, progress)
+        case "exact":
+            pairs = _exact(examples["text_hash"].to_numpy())
+        case "none":
+            pairs = _exact(np.arange(len(examples), dtype=np.uint64))
     priority = np.array([_PRIORITY[status] for status in examples["status"].to_pylist()], dtype=np.int8)
     kept, removals = keep(len(examples), pairs, priority)
     return Twins(examples, pairs, kept, removals)
@@ -105,10 +113,10 @@ def dedup_command(settings: DedupSettings) -> int:
         return 0
     console = Console(highlight=False)
     if rows:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
         table.add_column("Jaccard", justify="right", min_width=7)
         table.add_column("example", min_width=12)
-        table.add_column("text", overflow="ellipsis", no_wrap=True)
+        table.add_column("text", overflow="ellipsis", no_wrap=True, ratio=1)
         for a, b, score in rows:
             for shown, one in ((f"{score:.2f}", a), ("", b)):
                 table.add_row(shown, one["id"][:12], " ".join(one["content"].split()))
