@@ -112,7 +112,10 @@ def render(settings: ExportSettings, facts: Facts) -> str:
         "## Counts",
         "<!-- counts -->\n" + _counts(facts, languages) + "\n\n" + _splits(facts) + "\n<!-- end -->",
         "## Where it came from",
-        _table(("origin", "provider", "model", "examples", "share"), [(*row, f"{row[-1] / total:.1%}") for row in facts.origins]),
+        _table(
+            ("origin", "provider", "model", "examples", "share"),
+            [(*row, f"{row[-1] / total:.1%}") for row in facts.origins],
+        ),
     ]
     if facts.prompts:
         sections += ["Prompts:", _table(("prompt", "fingerprint", "runs", "examples"), facts.prompts)]
@@ -122,7 +125,9 @@ def render(settings: ExportSettings, facts: Facts) -> str:
         sections += ["## Coverage of the prompts' axes", _table(("prompt", "axis", "values"), _axis_rows(facts.axes))]
     sections += [
         "## Checks",
-        "Each example went through: " + "; ".join(f"`{check.name}@{check.version}` ({check.about.rstrip('.')})" for check in CHECKS) + ".",
+        "Each example went through: "
+        + "; ".join(f"`{check.name}@{check.version}` ({check.about.rstrip('.')})" for check in CHECKS)
+        + ".",
         _table(("check", "decision", "examples that a person kept all the same"), facts.complaints)
         if facts.complaints
         else "No member has a complaint against it.",

@@ -107,7 +107,9 @@ def _field_lines(model: "type[BaseModel]", prefix: str) -> list[str]:
         if hasattr(field.annotation, "model_fields"):
             lines += _field_lines(field.annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
             continue
-        default = "required" if field.is_required() else f"default {_shown(field.get_default(call_default_factory=True))}"
+        default = (
+            "required" if field.is_required() else f"default {_shown(field.get_default(call_default_factory=True))}"
+        )
         about = " ".join((field.description or "").split())
         lines.append(f"  {prefix + key:<22} {about} ({default})")
     return lines

@@ -1,7 +1,7 @@
 """One tree of errors. Each message says what is wrong, where, and how to put it right."""
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class TilthError(Exception):

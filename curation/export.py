@@ -85,7 +85,9 @@ def export(settings: ExportSettings) -> Version:
 
 def _members(store: Store, twins: Twins, wanted: dict[str, float], seed: int) -> _Members:
     ids: list[str] = twins.examples["id"].to_pylist()
-    parents = dict(store.rows("SELECT example, min(parent) FROM origins WHERE parent IS NOT NULL GROUP BY example"))
+    parents: dict[str, str] = dict(
+        store.rows("SELECT example, min(parent) FROM origins WHERE parent IS NOT NULL GROUP BY example")
+    )
     names = families(ids, twins.pairs, _ancestry(ids, parents))
     rows = np.flatnonzero(twins.kept)
     drawn = assign([names[row] for row in rows], wanted, seed)
@@ -114,7 +116,9 @@ def _publish(store: Store, settings: ExportSettings, members: _Members, scratch:
     manifest = {
         "name": settings.name,
         "selector": described(settings),
-        "options": settings.model_dump(mode="json", include={"format", "dedup", "threshold", "seed", "split", "licence"}),
+        "options": settings.model_dump(
+            mode="json", include={"format", "dedup", "threshold", "seed", "split", "licence"}
+        ),
         "code": f"tilth {installed('tilth')}",
         "splits": members.counts,
         "files": {str(p.relative_to(scratch)): _sha256(p) for p in sorted(scratch.rglob("*")) if p.is_file()},
@@ -189,7 +193,9 @@ def _scratch(home: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, WorkspaceError | InputError):
             raise
-        raise WorkspaceError(f"{home}: the version cannot be written: {error.strerror or error}; make room or choose another workspace") from error
+        raise WorkspaceError(
+            f"{home}: the version cannot be written: {error.strerror or error}; make room or choose another workspace"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -207,7 +213,13 @@ def export_command(settings: ExportSettings) -> int:
         fields = {"name": made.name, "number": made.number, "folder": str(made.folder), "new": made.new}
         print(json.dumps({**fields, "splits": made.splits, "excluded": made.excluded}))
         return 0
-    print((made.folder / "README.md").read_text(encoding="utf-8").partition("<!-- counts -->")[2].partition("<!-- end -->")[0].strip())
+    print(
+        (made.folder / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("<!-- counts -->")[2]
+        .partition("<!-- end -->")[0]
+        .strip()
+    )
     counts = ", ".join(f"{split} {n:,}" for split, n in made.splits.items())
     said = "written" if made.new else "unchanged (the same bytes as before)"
     print(f"\n{made.name}@{made.number} {said}: {counts}; {made.excluded:,} twins left out\n{made.folder}")

@@ -44,17 +44,24 @@ def described(selector: Selector) -> dict[str, list[str]]:
 
 def nothing_selected(store: Store, selector: Selector) -> InputError:
     """The error for an empty selection: which part of the selector matches nothing, and what there is."""
+    if not store.rows("SELECT 1 FROM examples LIMIT 1"):
+        return InputError(f"{store.path} holds no examples yet; make some with `synth run prompt=general_ok n=100`")
     for name in ("task", "label", "category", "language", "status"):
         values: Sequence[str] = getattr(selector, name)
-        there = [str(row[0]) for row in store.rows(f"SELECT DISTINCT {name} FROM ({EXAMPLES}) WHERE {name} IS NOT NULL ORDER BY 1")]
+        there = [
+            str(row[0])
+            for row in store.rows(f"SELECT DISTINCT {name} FROM ({EXAMPLES}) WHERE {name} IS NOT NULL ORDER BY 1")
+        ]
         if values and not set(values) & set(there):
             return InputError(f"{name}={_list(values)} matches no example; the store has {name}={_list(there)}")
     if selector.prompt:
-        there = [row[0] for row in store.rows("SELECT DISTINCT prompt FROM origins WHERE prompt IS NOT NULL ORDER BY 1")]
+        there = [
+            row[0] for row in store.rows("SELECT DISTINCT prompt FROM origins WHERE prompt IS NOT NULL ORDER BY 1")
+        ]
         if not set(selector.prompt) & set(there):
-            return InputError(f"prompt={_list(selector.prompt)} matches no example; the store has prompt={_list(there)}")
-    if not store.rows("SELECT 1 FROM examples LIMIT 1"):
-        return InputError(f"{store.path} holds no examples yet; make some with `synth run prompt=general_ok n=100`")
+            return InputError(
+                f"prompt={_list(selector.prompt)} matches no example; the store has prompt={_list(there)}"
+            )
     return InputError("no example fits all parts of the selection at once; `curate stats` shows what there is")
 
 

@@ -123,10 +123,20 @@ def draw(coverage: list[Row], path: Path) -> None:
     axes.set_title("Examples by label, category and language", loc="left", fontsize=11)
     for y, row in enumerate(grid):
         for x, n in enumerate(row):
-            axes.text(x, y, f"{n:,}" if n else "none", ha="center", va="center", color="white" if n > 0.6 * peak else "#333", fontsize=9)
+            axes.text(
+                x,
+                y,
+                f"{n:,}" if n else "none",
+                ha="center",
+                va="center",
+                color="white" if n > 0.6 * peak else "#333",
+                fontsize=9,
+            )
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise WorkspaceError(f"{path}: the plot cannot be written: {error.strerror or error}; set plot=FILE.png") from error
+        raise WorkspaceError(
+            f"{path}: the plot cannot be written: {error.strerror or error}; set plot=FILE.png"
+        ) from error
     finally:
         plt.close(figure)

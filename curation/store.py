@@ -64,7 +64,9 @@ class Store:
         if version == len(MIGRATIONS):
             return
         with self.write() as connection:
-            for number, migration in enumerate(MIGRATIONS[_schema_version(connection) :], _schema_version(connection) + 1):
+            for number, migration in enumerate(
+                MIGRATIONS[_schema_version(connection) :], _schema_version(connection) + 1
+            ):
                 migration(connection)
                 connection.execute("CREATE TABLE IF NOT EXISTS tilth_schema (version INTEGER)")
                 connection.execute("INSERT INTO tilth_schema VALUES (?)", [number])

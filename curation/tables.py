@@ -3,23 +3,23 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from curation.records import (
+    QA,
     Completion,
+    Dialogue,
+    Edited,
     Finish,
     Generated,
     Imported,
     Malformed,
     Moderation,
-    Dialogue,
     Preference,
-    Safety,
-    QA,
-    Edited,
-    Translated,
     Request,
+    Safety,
+    Translated,
     Verdict,
     canonical_json,
     content_id,
@@ -35,7 +35,7 @@ TableRow = tuple[str, Row]
 
 def utc(at: datetime) -> datetime:
     """The store keeps naive UTC."""
-    return at.replace(tzinfo=None)
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def text_hash(text: str) -> int:
@@ -95,9 +95,13 @@ def origin_row(example: str, origin: AnyOrigin, at: datetime) -> TableRow:
     )  # fmt: skip
 
 
-def verdict_row(verdict: Verdict) -> TableRow:
-    author, _, version = verdict.by.partition("@")
-    identity = content_id("vd", verdict.model_dump(mode="json"))
+def verdict_row(verdict: Verdict, *, once: bool = False) -> TableRow:
+    """The row of a verdict. With `once` its id leaves out when it was said, so that a replay that comes to the same
+    verdict adds nothing."""
+    author, version = verdict.by, ""
+    if not author.startswith("human:"):  # a person's name may be an e-mail address
+        author, _, version = author.partition("@")
+    identity = content_id("vd", verdict.model_dump(mode="json", exclude={"at"} if once else None))
     return "verdicts", (
         identity, verdict.example, author, version, str(verdict.decision), verdict.reason, verdict.score,
         canonical_json(verdict.labels) if verdict.labels is not None else None, utc(verdict.at),

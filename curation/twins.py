@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curation.config import DedupSettings, Selector
 from curation.dedup.clusters import Removals, connected, keep
@@ -65,7 +66,11 @@ def load_examples(store: Store, selector: Selector) -> pa.Table:
 
 
 def find(
-    examples: pa.Table, *, threshold: float, method: Method = "near", progress: Callable[[str, int, int], None] | None = None
+    examples: pa.Table,
+    *,
+    threshold: float,
+    method: Method = "near",
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Twins:
     """The duplicates among examples. Of twins, the one a person kept stays; then the one the checks passed; then the
     first by id."""
@@ -119,7 +124,7 @@ def dedup_command(settings: DedupSettings) -> int:
         table.add_column("text", overflow="ellipsis", no_wrap=True, ratio=1)
         for a, b, score in rows:
             for shown, one in ((f"{score:.2f}", a), ("", b)):
-                table.add_row(shown, one["id"][:12], " ".join(one["content"].split()))
+                table.add_row(shown, one["id"][:12], Text(" ".join(one["content"].split())))
         console.print(table)
     console.print(
         f"{len(examples):,} examples, {len(twins.pairs):,} pairs from Jaccard {settings.threshold:g} on: "

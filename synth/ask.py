@@ -6,7 +6,6 @@ Concurrency, retries and limits live here and in no program. A slot is taken onl
 import asyncio
 import random
 import time
-from collections.abc import Mapping
 
 from curation.errors import TilthError, TransientError
 from curation.journal import Writer
@@ -16,7 +15,7 @@ from curation.tables import COMPLETION_COLUMNS, completion_from, completion_row,
 from synth.providers.base import Provider
 from synth.tally import Traffic
 
-Known = Mapping[str, Completion]  # by request id
+Known = dict[str, Completion]  # by request id; an answer is taken out when it is read back
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.2, 30.0
 
 
@@ -33,7 +32,14 @@ class Engine:
     """
 
     def __init__(
-        self, provider: Provider, writer: Writer, *, run: str, concurrency: int, retries: int, max_requests: int | None = None
+        self,
+        provider: Provider,
+        writer: Writer,
+        *,
+        run: str,
+        concurrency: int,
+        retries: int,
+        max_requests: int | None = None,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: TilthError | None = None
@@ -57,7 +63,7 @@ class Engine:
             TransientError: the provider still failed after all retries.
             ProviderError: the provider will never answer this.
         """
-        if (completion := known.get(request.id)) is not None:
+        if (completion := known.pop(request.id, None)) is not None:
             self.traffic.replayed += 1
             return completion
         async with self._slots:
@@ -120,7 +126,7 @@ def answered_slots(store: Store, prompt_id: str, model: str) -> int:
     return 0 if rows[0][0] is None else int(rows[0][0]) + 1
 
 
-def answers(store: Store, prompt_id: str, model: str, first: int, last: int) -> dict[int, dict[str, Completion]]:
+def answers(store: Store, prompt_id: str, model: str, first: int, last: int) -> dict[int, Known]:
     """What was answered for slots `first` to `last` (both included): slot -> request id -> completion.
 
     Where a request was answered twice (two processes, before either was stored), the first answer stands.
@@ -132,7 +138,7 @@ def answers(store: Store, prompt_id: str, model: str, first: int, last: int) -> 
         "AND requests.prompt_id = $prompt AND requests.model = $model ORDER BY completions.made_at DESC",
         {"first": first, "last": last, "prompt": prompt_id, "model": model},
     )
-    found: dict[int, dict[str, Completion]] = {}
+    found: dict[int, Known] = {}
     for slot, *row in rows:
         completion = completion_from(row)
         found.setdefault(slot, {})[completion.request] = completion

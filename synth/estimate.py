@@ -28,7 +28,7 @@ class Estimate:
 
 def estimate(plan: Plan, settings: EstimateSettings) -> Estimate:
     """Preview a plan's first requests. Nothing is stored."""
-    provider = connect(settings.provider, prompts=[plan.prompt], offline=settings.offline)
+    provider = connect(settings.provider, plans=[plan], offline=settings.offline)
     model = provider.model(plan.prompt)
 
     async def ask(request: Request) -> Completion:

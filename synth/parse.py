@@ -1,11 +1,15 @@
 """Reading a model's answer as a list of items. What cannot be read keeps its reason."""
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 _DECODER = json.JSONDecoder(strict=False)  # models put raw line breaks into strings
+_BRACKET = re.compile(r"[\[{]")
+_LIST = re.compile(r'\[\s*[{"]')  # opens a list of objects or texts, unlike the [1] of a footnote
+_GAP = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +23,12 @@ class Parsed:
 def items(text: str, fields: Collection[str]) -> Parsed:
     """The items of an answer that was asked for as a JSON array of objects with string `fields`.
 
-    Takes a code fence, prose around the array, a bare object, and an array cut off anywhere: its whole items are
-    kept, and the cut is reported.
+    Takes a code fence, prose around the array, a bare object or several, an object around the array, and an array cut off
+    anywhere: its whole items are kept, and the cut is reported.
     """
     values, problem = _values(text)
+    if len(values) == 1 and isinstance(values[0], dict) and not set(fields) & set(values[0]):
+        values = _unwrapped(values[0])
     parsed = Parsed([], [(None, problem)] if problem else [])
     for position, value in enumerate(values):
         item = _item(value, fields)
@@ -30,37 +36,57 @@ def items(text: str, fields: Collection[str]) -> Parsed:
             parsed.malformed.append((position, item))
         else:
             parsed.items.append((position, item))
+    if not parsed.items and not parsed.malformed:
+        parsed.malformed.append((None, "the list is empty"))
     return parsed
 
 
 def _values(text: str) -> tuple[list[Any], str | None]:
-    starts = [place for place in (text.find("["), text.find("{")) if place >= 0]
-    if not starts:
+    """The values from the first bracket on that has an object or a text to give."""
+    found = [match.start() for match in (_BRACKET.search(text), _LIST.search(text)) if match]
+    if not found:
         return [], "no JSON in the answer" if text.strip() else "empty answer"
-    start = min(starts)
-    try:
-        value, _ = _DECODER.raw_decode(text, start)
-    except json.JSONDecodeError:
-        return _salvaged(text, start)
-    if isinstance(value, dict):
-        inner = [part for part in value.values() if isinstance(part, list)]
-        return (inner[0] if len(value) == 1 and inner else [value]), None
-    return value, None
+    if (brace := text.find("{")) >= 0:
+        found.append(brace)
+    for start in dict.fromkeys(found):
+        values, problem = _read(text, start)
+        if any(isinstance(value, dict | str) for value in values):
+            break
+    return values, problem
 
 
-def _salvaged(text: str, start: int) -> tuple[list[Any], str]:
-    """The whole objects of a broken array, up to where it breaks."""
+def _unwrapped(wrapper: dict[str, Any]) -> list[Any]:
+    """The list in an object such as `{"posts": [...]}`; where it has other keys too, a list of objects."""
+    lists = [
+        part
+        for part in wrapper.values()
+        if isinstance(part, list) and (len(wrapper) == 1 or any(isinstance(value, dict) for value in part))
+    ]
+    return lists[0] if len(lists) == 1 else [wrapper]
+
+
+def _read(text: str, start: int) -> tuple[list[Any], str | None]:
+    """The values of the list that opens at `start`, or the objects that follow each other from there, up to where they break."""
     values: list[Any] = []
-    place = text.find("{", start)
-    while place >= 0:
+    listed = text[start] == "["
+    place = start + listed
+    while True:
+        match = _GAP.match(text, place)
+        place = match.end() if match else place
+        following = text[place : place + 1]
+        if listed and following == "]":
+            return values, None
+        if listed and not following:
+            return values, "broken JSON: the list is not closed"
+        if not listed and values and following != "{":
+            return values, None
         try:
-            value, end = _DECODER.raw_decode(text, place)
+            value, place = _DECODER.raw_decode(text, place)
         except json.JSONDecodeError as error:
             return values, f"broken JSON at character {error.pos}: {error.msg}"
+        except (RecursionError, ValueError) as error:  # nested too deep; a number of over 4,300 digits
+            return values, f"broken JSON at character {place}: {error}"
         values.append(value)
-        rest = text[end:].lstrip(" \t\r\n,")
-        place = len(text) - len(rest) if rest.startswith("{") else -1
-    return values, "broken JSON: the list is not closed"
 
 
 def _item(value: Any, fields: Collection[str]) -> dict[str, str] | str:

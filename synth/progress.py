@@ -43,7 +43,7 @@ class Progress:
             ticker.join()
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _print_lines(self, done: threading.Event) -> None:
         while not done.wait(PLAIN_EVERY_S):
@@ -64,12 +64,16 @@ class Progress:
         running = [tally for tally in self._tallies if tally.accepted < tally.wanted] or list(self._tallies)
         for tally in running[:8]:
             bar = ProgressBar(total=tally.wanted, completed=tally.accepted, width=32)
-            table.add_row(tally.prompt, bar, f"{tally.accepted:,}/{tally.wanted:,}", Text(_rejects([tally]), style="dim"))
+            table.add_row(
+                tally.prompt, bar, f"{tally.accepted:,}/{tally.wanted:,}", Text(_rejects([tally]), style="dim")
+            )
         if len(running) > 8:
             table.add_row(f"... and {len(running) - 8} more prompts")
         traffic = self._traffic
         busy = f"{traffic.in_flight} in flight, {traffic.retries:,} retries"
-        return Group(table, Text(self.line(), style="bold"), Text(f"{busy} · Ctrl-C finishes what is in flight", style="dim"))
+        return Group(
+            table, Text(self.line(), style="bold"), Text(f"{busy} · Ctrl-C finishes what is in flight", style="dim")
+        )
 
     def _count(self) -> tuple[int, int]:
         return sum(tally.accepted for tally in self._tallies), sum(tally.wanted for tally in self._tallies)

@@ -42,6 +42,11 @@ class Prompt(BaseModel):
     user: str = Field(min_length=1)
     offline: dict[str, dict[str, object]] = {}
 
+    @field_validator("offline", mode="before")
+    @classmethod
+    def _keys_are_words(cls, offline: object) -> object:
+        return _with_word_keys(offline)  # `severity: {1: ..., 2: ...}` has numbers for keys
+
     @field_validator("axes")
     @classmethod
     def _axes_have_distinct_values(cls, axes: dict[str, tuple[Value, ...]]) -> dict[str, tuple[Value, ...]]:
@@ -73,7 +78,9 @@ class Prompt(BaseModel):
             raise InputError(f"{self.path}: offline.{language}.{error}") from error
         if set(grammar.item) != set(self.output):
             wanted = ", ".join(self.output)
-            raise InputError(f"{self.path}: offline.{language}.item: has {', '.join(grammar.item)}; output wants {wanted}")
+            raise InputError(
+                f"{self.path}: offline.{language}.item: has {', '.join(grammar.item)}; output wants {wanted}"
+            )
         return grammar
 
     @cached_property
@@ -144,6 +151,14 @@ class Broken:
     name: str
     path: Path
     error: str
+
+
+def _with_word_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _with_word_keys(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_word_keys(inner) for inner in value]
+    return value
 
 
 def builtin_folder() -> Path:

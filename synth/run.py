@@ -56,7 +56,7 @@ def run(settings: RunSettings, progress: Progress) -> Report:
         WorkspaceError: the store cannot be written; what was answered is in the journal.
     """
     chosen = plans(settings)
-    provider = connect(settings.provider, prompts=[plan.prompt for plan in chosen], offline=settings.offline)
+    provider = connect(settings.provider, plans=chosen, offline=settings.offline)
     store = Store(settings.workspace)
     started = now()
     described = canonical_json(settings.model_dump(mode="json", exclude={"workspace", "as_json"}))
@@ -64,7 +64,9 @@ def run(settings: RunSettings, progress: Progress) -> Report:
     with contextlib.ExitStack() as held:
         for plan in chosen:
             name = content_id("pl", [plan.prompt.fingerprint, provider.model(plan.prompt), plan.seed])
-            held.enter_context(store.hold(name, f"a run of prompt {plan.prompt.name!r} with provider {provider.name!r}"))
+            held.enter_context(
+                store.hold(name, f"a run of prompt {plan.prompt.name!r} with provider {provider.name!r}")
+            )
         writer = held.enter_context(Writer(store))
         writer.append([("runs", (identity, described, version("tilth"), utc(started)))], durable=True)
         writer.append([_prompt_row(plan.prompt) for plan in chosen], durable=True)
@@ -92,13 +94,18 @@ def run(settings: RunSettings, progress: Progress) -> Report:
 async def _fill_all(fillings: "Sequence[Filling]", engine: Engine, progress: Progress, *, window: int) -> None:
     loop, whole = asyncio.get_running_loop(), asyncio.current_task()
     assert whole is not None
+    draining = False
 
     def interrupted() -> None:
-        if engine.stopped is not None:
+        nonlocal draining
+        if draining:
             whole.cancel()
         else:
+            draining = True
             engine.stop(Stopped("interrupted"))
-            progress.note(f"stopping: {engine.traffic.in_flight} answers in flight will be kept; Ctrl-C again stops at once")
+            progress.note(
+                f"stopping: {engine.traffic.in_flight} answers in flight will be kept; Ctrl-C again stops at once"
+            )
 
     for signalled in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signalled, interrupted)
@@ -137,7 +144,7 @@ class Filling:
         )  # fmt: skip
         self._answered = answered_slots(store, plan.prompt.fingerprint, self._model)
         self._owner: dict[int, int] = {}  # text -> the lowest slot that came up with it
-        self._owned: dict[int, set[int]] = {}  # slot being filled -> the texts it owns
+        self._places: dict[int, Place] = {}  # of slots that are at work, or did not get all they want from one answer
         self._short: set[int] = set()
 
     def known(self, first: int, last: int) -> dict[int, Known]:
@@ -147,20 +154,27 @@ class Filling:
         return answers(self._store, self.plan.prompt.fingerprint, self._model, first, last)
 
     async def fill(self, slot: Slot, known: Known) -> None:
-        """Ask until the slot owns as many texts as it wants. Each attempt asks for what the slot's own answers lack,
-        not for what it lost to other slots: so what is asked does not depend on timing."""
-        owned = self._owned[slot.number] = set()
+        """Ask until the slot owns as many texts as it wants."""
+        place = self._places[slot.number] = Place(known)
+        await self._go_on(slot, place)
+
+    async def _go_on(self, slot: Slot, place: "Place") -> None:
+        """Each attempt asks for what the slot's own answers lack, not for what it lost to other slots: so what is asked
+        does not depend on timing."""
         self._short.discard(slot.number)
-        usable = 0
         try:
-            for attempt in range(self._max_attempts):
-                count = max(1, self.plan.per_request - usable)
-                produced = await self._produce(slot, attempt, count, ask=partial(self._engine.ask, known=known))
-                usable += sum(candidate.dropped_by is None for candidate in produced.candidates)
-                self._take(slot, owned, produced)
-                if len(owned) >= slot.want:
+            while not self._full(slot, place):
+                if place.attempts == self._max_attempts:
+                    self._short.add(slot.number)
                     return
-            self._short.add(slot.number)
+                count = max(1, self.plan.per_request - place.usable)
+                ask = partial(self._engine.ask, known=place.known)
+                produced = await self._produce(slot, place.attempts, count, ask=ask)
+                place.attempts += 1
+                usable = sum(candidate.dropped_by is None for candidate in produced.candidates)
+                place.usable = min(place.usable + usable, self.plan.per_request)
+                place.spare = tuple(produced.candidates)
+                self._note_unusable(produced)
         except Stopped:
             pass
         except TransientError as error:
@@ -168,59 +182,85 @@ class Filling:
         except TilthError as error:
             self._engine.stop(error)
         finally:
-            del self._owned[slot.number]
+            place.busy = False
+            if place == self._usual(slot):
+                del self._places[slot.number]
             self.tally.short = len(self._short)
 
-    def _take(self, slot: Slot, owned: set[int], produced: Produced) -> None:
-        rows: list[TableRow] = [malformed_row(malformed) for malformed in produced.malformed]
-        if produced.malformed:
-            self.tally.reject("malformed", len(produced.malformed))
-        if produced.finish in (Finish.REFUSAL, Finish.FILTER):
-            self.tally.reject(str(produced.finish))
-        for candidate in produced.candidates:
-            if len(owned) >= slot.want:
-                self.tally.reject("surplus")
-            elif candidate.dropped_by is not None:
+    def _usual(self, slot: Slot) -> "Place":
+        """How nearly every slot ends; not kept, so that a plan of millions fits in memory."""
+        return Place({}, attempts=1, usable=self.plan.per_request, owned=slot.want, busy=False)
+
+    def _full(self, slot: Slot, place: "Place") -> bool:
+        """Take what the last answer has to give, as long as the slot wants it."""
+        rows: list[TableRow] = []
+        taken = 0
+        for candidate in place.spare:
+            if place.owned >= slot.want:
+                break
+            taken += 1
+            if candidate.dropped_by is not None:
                 self.tally.reject(candidate.dropped_by)
                 rows += _rows(candidate)
             else:
-                rows += self._claim(slot.number, owned, candidate)
+                rows += self._claim(slot.number, place, candidate)
+        place.spare = place.spare[taken:]
         if rows:
             self._writer.append(rows)
+        if place.owned < slot.want:
+            return False
+        self.tally.reject("surplus", len(place.spare))
+        return True
 
-    def _claim(self, slot: int, owned: set[int], candidate: Candidate) -> list[TableRow]:
+    def _note_unusable(self, produced: Produced) -> None:
+        self.tally.reject("malformed", len(produced.malformed))
+        if produced.finish in (Finish.REFUSAL, Finish.FILTER):
+            self.tally.reject(str(produced.finish))
+        if produced.malformed:
+            self._writer.append([malformed_row(malformed) for malformed in produced.malformed])
+
+    def _claim(self, slot: int, place: "Place", candidate: Candidate) -> list[TableRow]:
         text = int(candidate.example.id[-16:], 16)
         owner = self._owner.get(text)
-        if text in owned or (owner is not None and owner < slot):
+        if owner is not None:
             self.tally.reject("duplicate")
-            return [_origin_row(candidate)]
-        owned.add(text)
+            if owner <= slot:
+                return [_origin_row(candidate)]
         self._owner[text] = slot
-        if owner is None:
-            self.tally.accepted += 1
-            self.tally.flagged += any(verdict.decision is Decision.FLAG for verdict in candidate.verdicts)
-            return _rows(candidate)
-        if owner > slot:
-            self._lose(owner, text)
-        return [_origin_row(candidate)]
+        place.owned += 1
+        if owner is not None:
+            self._lose(owner)
+            return [_origin_row(candidate)]
+        self.tally.accepted += 1
+        self.tally.flagged += any(verdict.decision is Decision.FLAG for verdict in candidate.verdicts)
+        return _rows(candidate)
 
-    def _lose(self, slot: int, text: int) -> None:
+    def _lose(self, number: int) -> None:
         """A lower slot came up with the same text: this one is short of one, and goes on if it had finished."""
-        if slot in self._owned:
-            self._owned[slot].discard(text)
-        elif self.group is not None:
-            self.group.create_task(self._refill(slot))
+        place = self._places.get(number)
+        if place is None:
+            place = self._places[number] = self._usual(self.plan.slot(number))
+        place.owned -= 1
+        if not place.busy and self.group is not None:
+            place.busy = True
+            self.tally.reject("surplus", -len(place.spare))
+            self.group.create_task(self._go_on(self.plan.slot(number), place))
 
-    async def _refill(self, number: int) -> None:
-        await asyncio.to_thread(self._writer.flush)
-        self._answered = max(self._answered, number + 1)
-        known = await asyncio.to_thread(self.known, number, number)
-        if number not in self._owned:  # another loss may have set it going meanwhile
-            await self.fill(self.plan.slot(number), known.get(number, {}))
+
+@dataclass(slots=True)
+class Place:
+    """How far a slot has come: it goes on from there when a lower slot takes a text from it."""
+
+    known: Known  # stored answers of attempts to come
+    attempts: int = 0
+    usable: int = 0  # texts among the slot's own answers that no check drops, `per_request` at most
+    owned: int = 0
+    spare: tuple[Candidate, ...] = ()  # what the last answer gave beyond the slot's want
+    busy: bool = True
 
 
 def _rows(candidate: Candidate) -> list[TableRow]:
-    verdicts = [verdict_row(verdict) for verdict in candidate.verdicts]
+    verdicts = [verdict_row(verdict, once=True) for verdict in candidate.verdicts]
     return [example_row(candidate.example, candidate.verdicts[0].at), _origin_row(candidate), *verdicts]
 
 

@@ -6,6 +6,7 @@ import shutil
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curation import library
 from curation.errors import InputError
@@ -19,23 +20,23 @@ def ls_command(settings: LibrarySettings) -> int:
     prompts = load_all(search_path(settings.prompts_dir))
     suites = library.entries(suite_folders(settings.prompts_dir))
     if settings.as_json:
-        print(json.dumps({"prompts": [_described(prompt) for prompt in prompts], "suites": list(suites)}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"prompts": [_described(prompt) for prompt in prompts], "suites": list(suites)}, ensure_ascii=False
+            )
+        )
         return 0
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("prompt", no_wrap=True)
-    table.add_column("surface")
-    table.add_column("label", no_wrap=True)
-    table.add_column("languages", no_wrap=True)
-    table.add_column("cells", justify="right")
-    table.add_column("description")
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("prompt", no_wrap=True, min_width=max(len(prompt.name) for prompt in prompts))
+    table.add_column("label", no_wrap=True, min_width=len("disallowed"))
+    table.add_column("cells", justify="right", min_width=6)
+    table.add_column("description", ratio=1)
     for prompt in prompts:
         if isinstance(prompt, Broken):
-            table.add_row(f"[red]{prompt.name}", "", "[red]broken", "", "", f"[red]{prompt.error}")
+            table.add_row(f"[red]{prompt.name}", "[red]broken", "", Text(prompt.error, style="red"))
             continue
-        label = f"{prompt.labels.get('label', '')}/{prompt.labels.get('category', '')}"
-        cells = f"{_cells(prompt):,}"
-        table.add_row(prompt.name, prompt.surface, label, ",".join(prompt.language), cells, prompt.description)
+        table.add_row(prompt.name, str(prompt.labels.get("label", "")), f"{_cells(prompt):,}", prompt.description)
     console.print(table)
     for name in suites:
         wanted = load_suite(name, settings.prompts_dir)
@@ -78,7 +79,9 @@ def show_command(settings: ShowSettings) -> int:
         print(json.dumps({**_described(prompt), "messages": rendered, "samples": samples}, ensure_ascii=False))
         return 0
     console = Console(highlight=False)
-    console.print(f"[bold]{prompt.name}[/] · {prompt.description}\n{prompt.path} · {prompt.fingerprint}", soft_wrap=True)
+    console.print(
+        f"[bold]{prompt.name}[/] · {prompt.description}\n{prompt.path} · {prompt.fingerprint}", soft_wrap=True
+    )
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold")
     grid.add_column()
@@ -136,7 +139,11 @@ def check_command(settings: CheckSettings) -> int:
                 library.find(name, folders, kind=f"suite {suite}: prompt")
     broken = [prompt for prompt in found if isinstance(prompt, Broken)]
     if settings.as_json:
-        print(json.dumps([{"name": one.name, "path": str(one.path), "error": getattr(one, "error", None)} for one in found]))
+        print(
+            json.dumps(
+                [{"name": one.name, "path": str(one.path), "error": getattr(one, "error", None)} for one in found]
+            )
+        )
     else:
         for one in found:
             print(f"broken  {one.error}" if isinstance(one, Broken) else f"ok      {one.name}  ({_cells(one):,} cells)")

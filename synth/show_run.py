@@ -29,7 +29,9 @@ def run_command(settings: RunSettings) -> int:
     report = run(settings, progress)
     took = time.monotonic() - began
     if settings.as_json:
-        print(json.dumps({**asdict(report), "complete": report.complete, "seconds": round(took, 3)}, ensure_ascii=False))
+        print(
+            json.dumps({**asdict(report), "complete": report.complete, "seconds": round(took, 3)}, ensure_ascii=False)
+        )
     else:
         _print_report(console, report, settings, took)
     if report.stopped and report.stopped.startswith("interrupted"):
@@ -57,7 +59,9 @@ def _print_report(console: Console, report: Report, settings: RunSettings, took:
         return
     short = sum(tally.wanted - tally.accepted for tally in report.tallies)
     if report.stopped:
-        console.print(f"Stopped: {report.stopped}. {short:,} examples are missing; nothing answered is lost.", soft_wrap=True)
+        console.print(
+            f"Stopped: {report.stopped}. {short:,} examples are missing; nothing answered is lost.", soft_wrap=True
+        )
         more = " (with a larger max_requests)" if "max_requests" in report.stopped else ""
         console.print(f"Next:  run the same command again{more} to go on from here", soft_wrap=True)
     else:

@@ -31,4 +31,6 @@ class Tally:
     rejected: dict[str, int] = field(default_factory=dict)  # reason -> how many
 
     def reject(self, reason: str, count: int = 1) -> None:
-        self.rejected[reason] = self.rejected.get(reason, 0) + count
+        total = self.rejected.pop(reason, 0) + count
+        if total:
+            self.rejected[reason] = total

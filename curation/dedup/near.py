@@ -110,7 +110,7 @@ def near_pairs(
     signature = np.empty((n, kernel.BINS * width), np.uint8)
     size, digest = np.empty(n, np.uint32), np.empty(n, np.uint64)
     with ThreadPoolExecutor(threads or _cores()) as pool:
-        corpus = _sketch(pool, corpus, width, signature, size, digest, progress)
+        corpus = _sketch(pool, corpus, width, signature=signature, size=size, digest=digest, progress=progress)
         distinct, found = _twins(size, digest)
         spread = 4.5 * math.sqrt(threshold * (1 - threshold) / kernel.BINS)  # misses fewer than 1 in 10,000
         enough = int(signature.shape[1] * max(0.0, threshold - spread))
@@ -255,6 +255,7 @@ def _sketch(
     pool: ThreadPoolExecutor,
     corpus: Texts,
     width: int,
+    *,
     signature: U8,
     size: U32,
     digest: U64,

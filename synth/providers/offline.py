@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.errors import ProviderError, TransientError
+from curation.errors import InputError, TransientError
 from curation.records import Finish, Request
+from synth.plan import Plan
 from synth.prompts import Prompt
 from synth.providers.base import Answer
 
@@ -30,9 +31,16 @@ class OfflineSettings(BaseModel):
 class Offline:
     name = "offline"
 
-    def __init__(self, settings: OfflineSettings, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, settings: OfflineSettings, plans: Sequence[Plan]) -> None:
         self._settings = settings
-        self._prompts = {prompt.fingerprint: prompt for prompt in prompts}
+        for plan in plans:
+            for language in plan.languages:
+                if language not in plan.prompt.grammars:
+                    raise InputError(
+                        f"{plan.prompt.path}: prompt {plan.prompt.name!r} has no offline grammar for {language!r}; add "
+                        f"offline.{language}, or choose language=[{','.join(plan.prompt.grammars)}]"
+                    )
+        self._prompts = {plan.prompt.fingerprint: plan.prompt for plan in plans}
         self._tries: dict[str, int] = {}
 
     def model(self, prompt: Prompt) -> str:
@@ -47,13 +55,8 @@ class Offline:
             spread = 0.5 + (luck * 7919) % 1  # its own digits: slow answers should not be the faulty ones
             await asyncio.sleep(self._settings.latency_ms / 1000 * spread)
         prompt = self._prompts[request.prompt_id]
-        language = str(request.variables["language"])
-        if language not in prompt.grammars:
-            raise ProviderError(
-                f"{prompt.path}: prompt {prompt.name!r} has no offline grammar for {language!r}; "
-                f"add offline.{language}, or choose language=[{','.join(prompt.grammars)}] or another provider"
-            )
-        items = prompt.grammars[language].items(request.id, request.variables, int(request.variables["per_request"]))
+        grammar = prompt.grammars[str(request.variables["language"])]
+        items = grammar.items(request.id, request.variables, int(request.variables["per_request"]))
         if luck < self._settings.fault_rate:
             return self._gone_wrong(request, items, luck / self._settings.fault_rate)
         return self._answered(json.dumps(items, ensure_ascii=False), Finish.STOP)

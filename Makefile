@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKSPACE ?= workspace
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check format bench clean
+
+# The main job on the embedded default: no key, no server.
+demo: $(VENV)/.installed
+	$(BIN)/synth run suite=moderation workspace=$(WORKSPACE)
+	$(BIN)/curate stats workspace=$(WORKSPACE)
+	$(BIN)/curate dedup n=3 workspace=$(WORKSPACE)
+	$(BIN)/curate export name=moderation workspace=$(WORKSPACE)
+	@echo
+	@echo "That was the whole loop. What to do next, in a shell with  . $(VENV)/bin/activate"
+	@echo "  look        curate ls n=10 status=flagged    ·  curate trace ID"
+	@echo "  ask more    synth run suite=moderation seed=1"
+	@echo "  write       synth cp general_ok   (edit prompts/general_ok.yaml)   synth run prompt=general_ok n=200"
+	@echo "  bring in    curate import posts.csv columns.text=body constants.language=en"
+	@echo "  export      curate export name=moderation format=messages"
+
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/synth check
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tilth needs Python 3.11 or newer; say which with  make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
