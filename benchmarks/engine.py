@@ -99,7 +99,9 @@ def program(n: int, in_flight: int, provider: Sleeper) -> None:
     assert report.complete, report
 
 
-def measured(case: Callable[[int, int, Sleeper], None], n: int, in_flight: int, latency_s: float) -> tuple[float, float]:
+def measured(
+    case: Callable[[int, int, Sleeper], None], n: int, in_flight: int, latency_s: float
+) -> tuple[float, float]:
     """Wall and CPU seconds of one case, everything loaded."""
     case(64, in_flight, Sleeper(0))
     wall, cpu = time.perf_counter(), time.process_time()
@@ -116,14 +118,20 @@ def main() -> None:
     latency_s = options.latency_ms / 1000
     limit = -(-options.n // options.in_flight) * latency_s
     print(f"machine: {machine()}")
-    print(f"{options.n:,} requests of {options.latency_ms:g} ms, {options.in_flight} in flight: limit {limit:.2f} s\n", flush=True)
+    print(
+        f"{options.n:,} requests of {options.latency_ms:g} ms, {options.in_flight} in flight: limit {limit:.2f} s\n",
+        flush=True,
+    )
     print("| case | wall s | of the limit | CPU-s per 1,000 | x bare |\n|---|---|---|---|---|")
     bare_cpu = 0.0
     for case in (bare, engine, program):
         wall, cpu = measured(case, options.n, options.in_flight, latency_s)
         bare_cpu = bare_cpu or cpu
         share = limit / wall
-        print(f"| {case.__name__} | {wall:.2f} | {share:.1%} | {cpu * 1000 / options.n:.3f} | {cpu / bare_cpu:.1f} |", flush=True)
+        print(
+            f"| {case.__name__} | {wall:.2f} | {share:.1%} | {cpu * 1000 / options.n:.3f} | {cpu / bare_cpu:.1f} |",
+            flush=True,
+        )
         if case is engine:
             verdict = (share >= LEAST_SHARE, cpu * 1000 / options.n <= MOST_CPU_S)
     print(

@@ -53,7 +53,9 @@ def memory_mb(kind: str) -> float:
 
 def filled(n: int, folder: Path) -> float:
     """Seconds of a run of n."""
-    settings = RunSettings(workspace=folder, prompt=("general_ok",), language=("en",), per_request=1, n=n, concurrency=256)
+    settings = RunSettings(
+        workspace=folder, prompt=("general_ok",), language=("en",), per_request=1, n=n, concurrency=256
+    )
     began = time.perf_counter()
     with patch("synth.run.connect", return_value=Null()):
         report = run(settings, Progress(Console(stderr=True)))

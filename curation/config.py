@@ -12,6 +12,12 @@ def _one_or_many(value: object) -> object:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+def _as_written(value: object) -> object:
+    """The settings' grammar reads `1` and `true` as a number and a truth value; here they are words."""
+    return str(value).lower() if isinstance(value, bool | int | float) else value
+
+
+Word = Annotated[str, BeforeValidator(_as_written)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
 Status = Literal["kept", "passed", "new", "unscored", "flagged", "dropped"]
 Statuses = Annotated[tuple[Status, ...], BeforeValidator(_one_or_many)]
@@ -39,12 +45,14 @@ class ImportSettings(Settings):
     """A JSONL, CSV or Parquet file, or the folder of a Hugging Face dataset."""
     task: Literal["moderation", "dialogue", "preference", "safety", "qa"] = "moderation"
     """What the rows are examples of."""
-    columns: dict[str, str] = {}
+    columns: dict[str, Word] = {}
     """Which column holds which field: columns.text=body columns.label=is_bad."""
-    values: dict[str, dict[str, str]] = {}
+    values: dict[str, dict[Word, Word]] = {}
     """What a column's values mean: values.label.1=disallowed values.label.0=allowed."""
-    constants: dict[str, str | int] = {}
+    constants: dict[str, Word] = {}
     """Fields that are the same for all rows: constants.language=en constants.category=spam."""
+    split: Words = ()
+    """Which splits of a dataset folder; all, if none is named."""
     encoding: str = "utf-8"
     """The text encoding of a CSV or JSONL file."""
     skip_bad: bool = False

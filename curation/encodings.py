@@ -23,9 +23,9 @@ class Survey:
     lines: int
     encoding: str
 
-    def open(self, path: Path) -> TextIO:
-        """The text with its line ends as they are, without a byte-order mark."""
-        return path.open(encoding=self.encoding, newline="\n" if path.suffix.lower().endswith("l") else "")
+    def open(self, path: Path, *, newline: str) -> TextIO:
+        """The text without a byte-order mark; `newline` as `open` takes it."""
+        return path.open(encoding=self.encoding, newline=newline)
 
 
 def sha256(files: Iterable[Path]) -> str:
@@ -60,7 +60,9 @@ def survey(path: Path, encoding: str) -> Survey:
                 raise _wrong(path, encoding, start, line) from error
             if "\0" in text:
                 line = lines + text[: text.index("\0")].count("\n") + 1
-                hint = "is it UTF-16? Then say encoding=utf-16" if _alternates(path) else "the file is damaged: remove it"
+                hint = (
+                    "is it UTF-16? Then say encoding=utf-16" if _alternates(path) else "the file is damaged: remove it"
+                )
                 raise InputError(f"{path}:{line}: a NUL character; {hint}")
             if not block:
                 return Survey(digest.hexdigest(), lines + (not ended), encoding)
@@ -78,7 +80,9 @@ def _known(encoding: str) -> str:
     except UnicodeError:
         pass
     except (LookupError, TypeError, ValueError, AssertionError) as error:
-        raise InputError(f"encoding={encoding}: no text encoding is called so; try utf-8, utf-16, gb18030 or cp1252") from error
+        raise InputError(
+            f"encoding={encoding}: no text encoding is called so; try utf-8, utf-16, gb18030 or cp1252"
+        ) from error
     return "utf-8-sig" if name == "utf-8" else name
 
 
@@ -99,24 +103,22 @@ def _wrong(path: Path, encoding: str, start: int, line: int) -> InputError:
     said = encoding.removesuffix("-sig")
     guess = "utf-16" if mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else _guess(whole, said)
     if guess is None:
-        return InputError(f"{path}:{line}: {byte} is not {said}; say what it is with encoding=..., or save the file as UTF-8")
+        return InputError(
+            f"{path}:{line}: {byte} is not {said}; say what it is with encoding=..., or save the file as UTF-8"
+        )
     excerpt = "" if guess == "utf-16" else f", in which line {line} reads {_excerpt(before, whole, guess)!r}"
     return InputError(f"{path}:{line}: {byte} is not {said}; try encoding={guess}{excerpt}, or save the file as UTF-8")
 
 
 def _guess(sample: bytes, said: str) -> str | None:
-    for name, plausible in (("utf-8", _any), ("gb18030", _reads_chinese), ("cp1252", _any)):
+    for name in ("utf-8", "gb18030", "cp1252"):
         try:
             text = sample.decode(name)
         except UnicodeDecodeError:
             continue
-        if name != said and plausible(text):
+        if name != said and (name != "gb18030" or _reads_chinese(text)):
             return name
     return None
-
-
-def _any(text: str) -> bool:
-    return True
 
 
 def _reads_chinese(text: str) -> bool:

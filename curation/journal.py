@@ -2,7 +2,7 @@
 
 `Writer.append` puts rows that could not be made again (a paid answer, a person's verdict) into a journal file by one write(2): the
 kernel has them, so killing this process loses nothing. A thread then commits everything appended since the last time, about once a
-second, and drops that journal file. A journal whose owner died is read back by the next command that opens the store.
+second, and drops that journal file. A journal whose owner died is read back by the next `Writer` of any process.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ class Writer:
         self._condition = threading.Condition()
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._waiting = 0
-        self._busy = False
+        self._appended = self._committed = 0  # rows, since the beginning
         self._closing = False
         self._hurry = False
         self._failure: Exception | None = None
@@ -70,49 +70,49 @@ class Writer:
             for table, row in rows:
                 self._rows[table].append(row)
             self._waiting += len(rows)
+            self._appended += len(rows)
             if self._waiting >= COMMIT_ROWS:
                 self._condition.notify_all()
 
     def flush(self) -> None:
         """Wait until everything appended so far is committed."""
         with self._condition:
-            self._hurry = True
-            self._condition.notify_all()
-            while (self._waiting or self._busy) and self._failure is None:
+            wanted = self._appended
+            while self._committed < wanted and self._failure is None:
+                self._hurry = True
+                self._condition.notify_all()
                 self._condition.wait()
-            self._hurry = False
             if self._failure is not None:
                 raise self._failure
 
     def _commit_loop(self) -> None:
-        while True:
+        while self._failure is None:
             with self._condition:
                 self._condition.wait_for(
                     lambda: self._closing or self._hurry or self._waiting >= COMMIT_ROWS, timeout=COMMIT_EVERY_S
                 )
+                self._hurry = False
                 if not self._waiting:
                     if self._closing:
                         return
-                    self._hurry = False
                     continue
                 rows, self._rows = self._rows, defaultdict(list)
-                self._waiting, self._busy = 0, True
+                count, self._waiting = self._waiting, 0
                 done = self._journal.rotate()
-            failure = self._commit(rows)
-            if failure is None:
-                done.remove()
+            failure = self._commit(rows, done)
             with self._condition:
-                self._busy = False
+                self._committed += count
                 self._failure = failure
                 self._condition.notify_all()
-                if failure is not None:
-                    return
 
-    def _commit(self, rows: dict[str, list[Row]]) -> Exception | None:
+    def _commit(self, rows: dict[str, list[Row]], journal: "_Spent") -> Exception | None:
         try:
             _insert_all(self._store, rows)
+            journal.remove()
         except Exception as error:  # handed to whoever appends next: a thread must not die silently
             return error
+        finally:
+            journal.release()
         return None
 
 
@@ -141,11 +141,15 @@ class _Journal:
             ) from error
 
     def _start(self) -> None:
-        self._number += 1
-        path = self._folder / f"{os.getpid()}-{id(self):x}-{self._number}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._path = path
+        self._number += 1  # written so that names sort by age: an origin is read back after its example
+        path = self._folder / f"{os.getpid()}-{id(self):x}-{self._number:09}.jsonl"
+        while True:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink:
+                break
+            os.close(file)  # somebody's `recover` took it for a dead process' before it was locked
+        self._path, self._file = path, file
 
     def rotate(self) -> "_Spent":
         """Hand over the file written so far; the next write starts another."""
@@ -155,10 +159,9 @@ class _Journal:
 
     def close(self, *, keep: bool) -> None:
         spent = self.rotate()
-        if keep:
-            spent.release()
-        else:
+        if not keep:
             spent.remove()
+        spent.release()
 
 
 class _Spent:
@@ -168,7 +171,6 @@ class _Spent:
     def remove(self) -> None:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-            self.release()
 
     def release(self) -> None:
         if self._file >= 0:
@@ -190,6 +192,8 @@ def recover(store: Store) -> int:
             os.close(file)
             continue
         try:
+            if not os.fstat(file).st_nlink:
+                continue  # its owner committed and removed it between these two calls
             rows = _read(path)
             _insert_all(store, rows)
             path.unlink(missing_ok=True)
@@ -201,8 +205,14 @@ def recover(store: Store) -> int:
 
 def _read(path: Path) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = defaultdict(list)
-    for line in path.read_bytes().split(b"\n")[:-1]:  # a last line without its end was never acknowledged
-        table, *row = json.loads(line)
+    lines = path.read_bytes().split(b"\n")[:-1]  # a last line without its end was never acknowledged
+    for number, line in enumerate(lines, 1):
+        try:
+            table, *row = json.loads(line)
+        except ValueError as error:
+            raise WorkspaceError(
+                f"{path}:{number}: damaged ({error}); mend or remove the line and run this again"
+            ) from error
         rows[table].append(tuple(_unjson(value) for value in row))
     return rows
 

@@ -90,6 +90,8 @@ def _from_file(model: type[BaseModel], path: Path) -> dict[str, Any]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: broken TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     return {key: value for key, value in data.items() if key in model.model_fields}
 
 
@@ -103,15 +105,20 @@ def _from_words(words: Sequence[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from curation.library import parse_yaml
+
     for word in words:
         key, sign, _ = word.partition("=")
         if not sign or not key:
             raise InputError(f"{word!r} is not key=value; write e.g. n=500")
     merged: dict[str, Any] = {}
     for word in words:
+        key, _, value = word.partition("=")
+        config = OmegaConf.create({})
         try:
-            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([word]), resolve=False)
-        except (OmegaConfBaseException, YAMLError, ValueError, AttributeError) as error:
+            OmegaConf.update(config, key, parse_yaml(value))
+            parsed = OmegaConf.to_container(config, resolve=False)
+        except (OmegaConfBaseException, YAMLError, ValueError, AttributeError, RecursionError) as error:
             reason = str(error).split("\n", 1)[0]
             raise InputError(f"{word!r} cannot be read: {reason} (lists: [a,b]; quote odd text)") from error
         assert isinstance(parsed, dict)

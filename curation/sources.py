@@ -3,15 +3,13 @@
 A chunk is still raw, so that another process can take it apart: what is slow here is parsing, not reading.
 """
 
-import codecs
 import csv
-import hashlib
 import json
 import stat
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -76,25 +74,30 @@ def open_source(
     Raises:
         InputError: missing, unreadable, empty, of an unknown kind, damaged, or in another encoding.
     """
-    with readable(path):
-        kind = path.stat().st_mode
-        if stat.S_ISDIR(kind):
-            with _folder(path, splits, limit, scratch) as source:
-                yield source
-            return
-        if not stat.S_ISREG(kind):
-            raise InputError(f"{path}: not a file (a pipe, a device?); write it to a file and import that")
-        _check_suffix(path)
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty")
-        if splits:
-            raise InputError(f"split={splits[0]}: {path} is one file; only a dataset folder has splits")
-        if path.suffix.lower() == ".parquet":
-            yield _parquet(path, limit)
-        elif path.suffix.lower() in (".csv", ".tsv"):
-            yield _csv(path, encoding, limit)
-        else:
-            yield _jsonl(path, encoding, limit)
+    with ExitStack() as held:
+        with readable(path):
+            source = _open(path, encoding, splits, limit, scratch, held)
+        yield source
+
+
+def _open(
+    path: Path, encoding: str, splits: Sequence[str], limit: int | None, scratch: Path, held: ExitStack
+) -> Source:
+    kind = path.stat().st_mode
+    if stat.S_ISDIR(kind):
+        return _folder(path, splits, limit, scratch, held)
+    if not stat.S_ISREG(kind):
+        raise InputError(f"{path}: not a file (a pipe, a device?); write it to a file and import that")
+    if splits:
+        raise InputError(f"split={splits[0]}: {path} is one file; only a dataset folder has splits")
+    _check_suffix(path)
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path, limit)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _csv(path, encoding, limit)
+    return _jsonl(path, encoding, limit)
 
 
 @contextmanager
@@ -160,7 +163,7 @@ def _object(line: str) -> Fields | Broken:
 
 def _jsonl(path: Path, encoding: str, limit: int | None) -> Source:
     survey = encodings.survey(path, encoding)
-    with survey.open(path) as file:
+    with survey.open(path, newline="\n") as file:
         head = [line for line in islice(file, HEAD_ROWS) if not line.isspace()]
     if not head:
         raise InputError(f"{path}: there are only blank lines in it")
@@ -175,7 +178,7 @@ def _jsonl(path: Path, encoding: str, limit: int | None) -> Source:
 
     def chunks(_: Sequence[str]) -> Iterator[Chunk]:
         left, first = limit, 1
-        with readable(path), survey.open(path) as file:
+        with readable(path), survey.open(path, newline="\n") as file:
             while left != 0 and (lines := file.readlines(CHUNK_CHARS)):
                 if left is not None:
                     lines = _first_rows(lines, left)
@@ -212,7 +215,7 @@ class _Cells:
 def _csv(path: Path, encoding: str, limit: int | None) -> Source:
     survey = encodings.survey(path, encoding)
     csv.field_size_limit(MAX_CELL)
-    with survey.open(path) as file:
+    with survey.open(path, newline="") as file:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path, file)
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         columns = tuple(name.strip() for name in _next_record(path, reader, 1) or ())
@@ -223,7 +226,7 @@ def _csv(path: Path, encoding: str, limit: int | None) -> Source:
         raise InputError(f"{path}:1: two columns are called {twice[0]!r} (columns {places}); rename one of them")
 
     def chunks(_: Sequence[str]) -> Iterator[Chunk]:
-        with readable(path), survey.open(path) as file:
+        with readable(path), survey.open(path, newline="") as file:
             records = islice(_records(path, csv.reader(file, delimiter=delimiter, strict=True)), 1, limit and limit + 1)
             while block := list(islice(records, CHUNK_ROWS)):
                 yield _Cells(str(path), columns, block)
@@ -269,7 +272,9 @@ def _next_record(path: Path, reader: _Reader, number: int) -> list[str] | None:
         return None
     except csv.Error as error:
         if "unexpected end" in str(error) or "field limit" in str(error):
-            raise InputError(f'{path}:{number}: a quote that opens here is never closed; write " inside a text as ""') from error
+            raise InputError(
+                f'{path}:{number}: a quote that opens here is never closed; write " inside a text as ""'
+            ) from error
         if number == 1:
             raise InputError(f"{path}:1: the header is broken CSV: {error}") from error
         raise
@@ -313,9 +318,7 @@ def _parquet(path: Path, limit: int | None) -> Source:
                 first += batch.num_rows
                 left -= batch.num_rows
 
-    return Source(
-        str(path), encodings.sha256([path]), tuple(schema.names), True, False, _least(count, limit), chunks
-    )  # fmt: skip
+    return Source(str(path), encodings.sha256([path]), tuple(schema.names), True, False, _least(count, limit), chunks)
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
@@ -327,42 +330,37 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
 
 
-@contextmanager
-def _folder(path: Path, splits: Sequence[str], limit: int | None, scratch: Path) -> Iterator[Source]:
+def _folder(path: Path, splits: Sequence[str], limit: int | None, scratch: Path, held: ExitStack) -> Source:
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    suffixes = {file.suffix.lower() for file in files}
-    if not suffixes & {".arrow", *SUFFIXES}:
-        raise InputError(
-            f"{path}: no dataset in this folder: neither `save_to_disk` output nor .parquet, .csv or .jsonl files"
-            + ("; the folder is empty" if not files else "")
-        )
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=scratch) as cache:
-        found = _load_dataset(path, cache)
-        for name in splits:
-            if name not in found:
-                raise InputError(f"{path}: no split {name!r}.{did_you_mean(name, found)}")
-        chosen = {name: data for name, data in found.items() if not splits or name in splits}
-        columns = tuple(dict.fromkeys(name for data in chosen.values() for name in data.column_names))
-        count = sum(data.num_rows for data in chosen.values())
+    if not {file.suffix.lower() for file in files} & {".arrow", *SUFFIXES}:
+        what = "neither `save_to_disk` output nor .parquet, .csv or .jsonl files" if files else "it is empty"
+        raise InputError(f"{path}: no dataset in this folder: {what}")
+    found = _load_dataset(path, scratch, held)
+    for name in splits:
+        if name not in found:
+            raise InputError(f"{path}: no split {name!r}.{did_you_mean(name, found)}")
+    chosen = {name: data for name, data in found.items() if not splits or name in splits}
+    columns = tuple(dict.fromkeys(name for data in chosen.values() for name in data.column_names))
+    count = _least(sum(data.num_rows for data in chosen.values()), limit)
 
-        def chunks(wanted: Sequence[str]) -> Iterator[Chunk]:
-            left = _least(count, limit)
-            for split, data in chosen.items():
-                first, names = 1, _class_names(data.features.arrow_schema)
-                data = data.select_columns([name for name in wanted if name in data.column_names]).with_format("arrow")
-                with readable(path):
-                    for table in data.iter(batch_size=CHUNK_ROWS):
-                        if left <= 0:
-                            return
-                        origin, prefix = (f"{path}/{split}", f"{split}:") if len(found) > 1 else (str(path), "")
-                        yield _Batch(origin, prefix, first, table.slice(0, left), names)
-                        first += table.num_rows
-                        left -= table.num_rows
+    def chunks(wanted: Sequence[str]) -> Iterator[Chunk]:
+        left = count
+        for split, data in chosen.items():
+            origin, prefix = (f"{path}/{split}", f"{split}:") if len(found) > 1 else (str(path), "")
+            first, names = 1, _class_names(data.features.arrow_schema)
+            here = data.select_columns([name for name in wanted if name in data.column_names]).with_format("arrow")
+            with readable(path):
+                for table in here.iter(batch_size=CHUNK_ROWS):
+                    if left <= 0:
+                        return
+                    yield _Batch(origin, prefix, first, table.slice(0, left), names)
+                    first += table.num_rows
+                    left -= table.num_rows
 
-        yield Source(str(path), encodings.sha256(files), columns, True, False, _least(count, limit), chunks)
+    return Source(str(path), encodings.sha256(files), columns, True, False, count, chunks)
 
 
-def _load_dataset(path: Path, cache: str) -> "dict[str, Dataset]":
+def _load_dataset(path: Path, scratch: Path, held: ExitStack) -> "dict[str, Dataset]":
     """The splits of a dataset folder, by name; nothing is fetched."""
     import datasets
 
@@ -372,10 +370,14 @@ def _load_dataset(path: Path, cache: str) -> "dict[str, Dataset]":
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             data = datasets.load_from_disk(str(path))
         else:
+            scratch.mkdir(parents=True, exist_ok=True)
+            cache = held.enter_context(tempfile.TemporaryDirectory(prefix=".import-", dir=scratch))
             data = datasets.load_dataset(str(path), cache_dir=cache)
     except Exception as error:  # whatever it is: datasets raises all kinds, some over many lines
         reason = str(error.__cause__ or error).split("\n", 1)[0]
-        raise InputError(f"{path}: `datasets` cannot load this folder: {reason}; import one of its files instead") from error
+        raise InputError(
+            f"{path}: `datasets` cannot load this folder: {reason}; import one of its files instead"
+        ) from error
     finally:
         datasets.config.HF_DATASETS_OFFLINE = offline
     return {str(name): split for name, split in data.items()} if isinstance(data, dict) else {"train": data}

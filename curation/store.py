@@ -51,38 +51,45 @@ class Store:
         self._migrate()
 
     def _migrate(self) -> None:
-        if self.path.is_file():
-            with self.read() as connection:
-                version = _schema_version(connection)
-        else:
-            version = 0
+        if not self.path.is_file():
+            self._found()
+        with self.read() as connection:
+            version = _schema_version(connection)
         if version > len(MIGRATIONS):
             raise WorkspaceError(
                 f"{self.path}: written by a newer Tilth (schema {version}, this one knows {len(MIGRATIONS)}); "
                 "upgrade with `pip install -U tilth`"
             )
-        if version == len(MIGRATIONS):
-            return
-        with self.write() as connection:
-            for number, migration in enumerate(
-                MIGRATIONS[_schema_version(connection) :], _schema_version(connection) + 1
-            ):
-                migration(connection)
-                connection.execute("CREATE TABLE IF NOT EXISTS tilth_schema (version INTEGER)")
-                connection.execute("INSERT INTO tilth_schema VALUES (?)", [number])
+        if version < len(MIGRATIONS):
+            with self.write() as connection:
+                _upgrade(connection)
+
+    def _found(self) -> None:
+        """Make the store beside its place and move it there: whoever is killed here leaves no half-made store."""
+        fresh = self.workspace / "tilth.duckdb.new"
+        with self._locked(fcntl.LOCK_EX), _clear_io_errors(self.workspace):
+            if self.path.is_file():
+                return  # another process was first
+            fresh.unlink(missing_ok=True)
+            (self.workspace / "tilth.duckdb.new.wal").unlink(missing_ok=True)
+            with self._open(fresh, read_only=False) as connection:
+                connection.begin()
+                _upgrade(connection)
+                connection.commit()
+            fresh.replace(self.path)
 
     # -- opening ---------------------------------------------------------------------------------------------
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection; others may read at the same time."""
-        with self._locked(fcntl.LOCK_SH), self._open(read_only=True) as connection:
+        with self._locked(fcntl.LOCK_SH), self._open(self.path, read_only=True) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection inside one transaction, committed on leaving and rolled back on an exception."""
-        with self._locked(fcntl.LOCK_EX), self._open(read_only=False) as connection:
+        with self._locked(fcntl.LOCK_EX), self._open(self.path, read_only=False) as connection:
             connection.begin()
             yield connection
             connection.commit()
@@ -102,19 +109,15 @@ class Store:
             os.close(door)
 
     @contextmanager
-    def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = self._connect(read_only)
-        try:
-            yield connection
-        except duckdb.Error as error:
-            raise _translated(error, self.path) from error
-        finally:
+    def _open(self, path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _clear_database_errors(path):
+            connection = self._connect(path, read_only)
             try:
+                yield connection
+            finally:
                 connection.close()
-            except duckdb.Error as error:
-                raise _translated(error, self.path) from error
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": min(os.cpu_count() or 1, 8),
             "memory_limit": "1GB",
@@ -124,11 +127,11 @@ class Store:
         give_up = time.monotonic() + FOREIGN_LOCK_WAIT_S
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=config)
-            except duckdb.Error as error:
+                return duckdb.connect(str(path), read_only=read_only, config=config)
+            except duckdb.IOException as error:
                 # Tilth's own processes wait on the file lock, so whoever holds DuckDB's is another program.
                 if "lock" not in str(error) or time.monotonic() > give_up:
-                    raise _translated(error, self.path) from error
+                    raise
                 time.sleep(0.1)
 
     @contextmanager
@@ -223,23 +226,43 @@ def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row and row[0] is not None else 0
 
 
-def _translated(error: duckdb.Error, path: Path) -> Exception:
+def _upgrade(connection: duckdb.DuckDBPyConnection) -> None:
+    first = _schema_version(connection)
+    for number, migration in enumerate(MIGRATIONS[first:], first + 1):
+        migration(connection)
+        connection.execute("CREATE TABLE IF NOT EXISTS tilth_schema (version INTEGER)")
+        connection.execute("INSERT INTO tilth_schema VALUES (?)", [number])
+
+
+@contextmanager
+def _clear_database_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        if (message := _explained(error)) is None:
+            raise
+        raise WorkspaceError(f"{path}: {message}") from error
+
+
+def _explained(error: duckdb.Error) -> str | None:
     text = str(error).split("\n", 1)[0]
     if "lock" in text and isinstance(error, duckdb.IOException):
-        return WorkspaceError(f"{path}: another program holds the store open; close it and run this again ({text})")
+        return f"another program holds the store open; close it and run this again ({text})"
     if "No space left" in text or "disk is full" in text.lower():
-        return WorkspaceError(f"{path}: the disk is full; free some space and run the same command again")
+        return "the disk is full; free some space and run the same command again"
     if "Permission denied" in text or "read-only" in text.lower():
-        return WorkspaceError(f"{path}: cannot be written; check its owner, or use another with workspace=FOLDER")
-    if isinstance(error, duckdb.IOException | duckdb.SerializationException) or "not a valid DuckDB" in text:
-        return WorkspaceError(f"{path}: not a store this version can open; restore it from a backup ({text})")
-    return error
+        return "cannot be written; check its owner, or use another with workspace=FOLDER"
+    if isinstance(error, duckdb.IOException | duckdb.SerializationException) or "Corrupt database" in text:
+        return f"not a store this version can open; restore it from a backup ({text})"
+    return None
 
 
 @contextmanager
 def _clear_io_errors(workspace: Path) -> Iterator[None]:
     try:
         yield
+    except WorkspaceError:  # an OSError that is clear already
+        raise
     except OSError as error:
         raise WorkspaceError(
             f"workspace {str(workspace)!r}: {error.strerror or error}; check the folder, or name another with workspace=FOLDER"

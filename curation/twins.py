@@ -72,18 +72,36 @@ def find(
     method: Method = "near",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Twins:
-    """The duplicates among examples. Of twins, the one a person kept stays; then the one the checks passed; then the
-    first by id."""
+    """The duplicates among examples, and which of them to leave out by `method`.
+
+    Of twins, the one a person kept stays; then the one the checks passed; then the first by id. The near pairs are found
+    whatever the method, since splits follow them.
+    """
+    # In order of priority, because `near_pairs` leads the texts of a crowded cluster to the first ones it meets.
+    priority = np.array([_PRIORITY[status] for status in examples["status"].to_pylist()], dtype=np.int8)
+    order = np.argsort(priority, kind="stable")
+    ordered = examples.take(pa.array(order))
+    pairs = _near(ordered, threshold, progress)
     match method:
         case "near":
-            pairs = _near(examples, threshold, progress)
+            kept, removals = keep(len(examples), pairs)
         case "exact":
-            pairs = _exact(examples["text_hash"].to_numpy())
+            kept, removals = keep(len(examples), _exact(ordered["text_hash"].to_numpy()))
         case "none":
-            pairs = _exact(np.arange(len(examples), dtype=np.uint64))
-    priority = np.array([_PRIORITY[status] for status in examples["status"].to_pylist()], dtype=np.int8)
-    kept, removals = keep(len(examples), pairs, priority)
-    return Twins(examples, pairs, kept, removals)
+            kept, removals = keep(len(examples), _exact(np.arange(len(examples), dtype=np.uint64)))
+    by_id = np.empty(len(examples), np.bool_)
+    by_id[order] = kept
+    places = order.astype(np.uint32)
+    left_out = Removals(places[removals.item], places[removals.of], removals.jaccard)
+    return Twins(examples, _renamed(pairs, places), by_id, left_out)
+
+
+def _renamed(pairs: Pairs, places: NDArray[np.uint32]) -> Pairs:
+    """The same pairs where text i is called `places[i]`."""
+    one, other = places[pairs.a], places[pairs.b]
+    a, b = np.minimum(one, other), np.maximum(one, other)
+    by_pair = np.lexsort((b, a))
+    return Pairs(a[by_pair], b[by_pair], pairs.jaccard[by_pair])
 
 
 def _near(examples: pa.Table, threshold: float, progress: Callable[[str, int, int], None] | None) -> Pairs:

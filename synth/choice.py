@@ -23,7 +23,12 @@ def plans(settings: RunSettings) -> list[Plan]:
         wanted = dict.fromkeys(settings.prompt, settings.n)
     else:
         raise InputError("say what to run: prompt=general_ok, or suite=moderation (`synth ls` lists both)")
-    return [_plan(load(name, settings.prompts_dir), n, settings) for name, n in wanted.items()]
+    chosen = [_plan(load(name, settings.prompts_dir), n, settings) for name, n in wanted.items()]
+    same = {plan.prompt.fingerprint: plan.prompt for plan in chosen}
+    for plan in chosen:
+        if (other := same[plan.prompt.fingerprint]) is not plan.prompt:
+            raise InputError(f"{plan.prompt.path} and {other.path} ask the same; run one of them, or change its words")
+    return chosen
 
 
 def _plan(prompt: Prompt, n: int, settings: RunSettings) -> Plan:
@@ -47,6 +52,8 @@ def _plan(prompt: Prompt, n: int, settings: RunSettings) -> Plan:
 def _chosen(prompt: Prompt, axis: str, given: Sequence[Value]) -> tuple[Value, ...]:
     if axis not in prompt.axes:
         raise InputError(f"axes.{axis}: prompt {prompt.name!r} has no such axis.{did_you_mean(axis, prompt.axes)}")
+    if not given:
+        raise InputError(f"axes.{axis}: name one value or more, e.g. axes.{axis}=[{prompt.axes[axis][0]}]")
     known = {str(value): value for value in prompt.axes[axis]}
     for value in map(str, given):
         if value not in known:

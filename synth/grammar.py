@@ -115,6 +115,8 @@ class Grammar:
 
     def _entry(self, entry: Any, where: str) -> Entry:
         if isinstance(entry, Mapping):
+            if not entry:
+                raise InputError(f"{where}: a record needs a field")
             return {str(name): self._template(text, f"{where}.{name}") for name, text in entry.items()}
         return self._template(entry, where)
 

@@ -12,8 +12,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from curation import library
-from curation.errors import InputError, TilthError
-from curation.records import LANGUAGE_NAMES, Message, content_id
+from curation.errors import InputError, NotFound, TilthError
+from curation.records import EXAMPLE, LANGUAGE_NAMES, Message, content_id
 from curation.settings import describe
 from synth.grammar import Grammar
 
@@ -108,9 +108,27 @@ class Prompt(BaseModel):
             first = {axis: values[0] for axis, values in self.axes.items()}
             self.messages(language, first, self.per_request)
             self.example_labels(first)
+        self._check_examples()
         if unknown := sorted(set(self.offline) - set(self.language)):
             raise InputError(f"{self.path}: offline.{unknown[0]}: not one of the prompt's languages")
         self.grammars  # noqa: B018
+
+    def _check_examples(self) -> None:
+        """Whether language, surface, labels and output make an example, for each value of each axis."""
+        first = {axis: values[0] for axis, values in self.axes.items()}
+        cells = [{**first, axis: value} for axis, values in self.axes.items() for value in values]
+        for language in self.language:
+            for cell in cells:
+                fields = {"task": self.task, "language": language, "surface": self.surface}
+                try:
+                    EXAMPLE.validate_python(
+                        {**fields, **self.example_labels(cell), **dict.fromkeys(self.output, "text")}
+                    )
+                except ValidationError as error:
+                    wrong = error.errors()[0]
+                    field = ".".join(map(str, wrong["loc"][1:]))
+                    what = "no field of an example" if wrong["type"] == "extra_forbidden" else wrong["msg"]
+                    raise InputError(f"{self.path}: {field}: {what}, got {wrong['input']!r}") from error
 
     def messages(self, language: str, axes: Mapping[str, Value], count: int) -> tuple[Message, ...]:
         """The messages that ask for `count` items of one cell."""
@@ -168,6 +186,8 @@ def builtin_folder() -> Path:
 
 
 def search_path(prompts_dir: Path | None) -> list[Path]:
+    if prompts_dir is not None and not prompts_dir.is_dir():
+        raise NotFound(f"prompts_dir={prompts_dir}: no such folder")
     given = [prompts_dir] if prompts_dir is not None else []
     return [*given, *(folder for folder in (Path("prompts"), builtin_folder()) if folder.is_dir())]
 
