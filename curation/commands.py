@@ -103,7 +103,7 @@ def _command_help(program: str, name: str, command: Command) -> str:
 
 def _field_lines(model: "type[BaseModel]", prefix: str) -> list[str]:
     lines = []
-    for key, field in model.model_fields.items():
+    for key, field in sorted(model.model_fields.items(), key=lambda pair: pair[0] in ("workspace", "as_json")):
         if hasattr(field.annotation, "model_fields"):
             lines += _field_lines(field.annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
             continue
@@ -118,4 +118,6 @@ def _field_lines(model: "type[BaseModel]", prefix: str) -> list[str]:
 def _shown(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"[{','.join(map(str, value))}]"
-    return {None: "none", True: "true", False: "false", "": "none"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if value not in (None, "", {}) else "none"

@@ -87,7 +87,9 @@ class Engine:
             try:
                 answer = await self._provider.answer(request)
             except TransientError as error:
-                if attempt == self._retries or self.stopped is not None:
+                if self.stopped is not None:
+                    raise Stopped(str(self.stopped)) from error
+                if attempt == self._retries:
                     self.traffic.failed += 1
                     raise
                 self.traffic.retries += 1

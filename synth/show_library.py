@@ -93,11 +93,11 @@ def show_command(settings: ShowSettings) -> int:
     console.print(grid)
     for message in messages:
         console.rule(f"{message.role}, as asked for the first cell", align="left")
-        console.print(message.content, markup=False)
+        console.print(message.content, markup=False, soft_wrap=True)
     for language, items in samples.items():
         console.rule(f"offline, {LANGUAGE_NAMES.get(language, language)}", align="left")
         for item in items:
-            console.print("\n".join(item.values()) + "\n", markup=False)
+            console.print("\n".join(item.values()) + "\n", markup=False, soft_wrap=True)
     return 0
 
 

@@ -79,16 +79,21 @@ def estimate_command(settings: EstimateSettings) -> int:
         print(json.dumps([asdict(one) for one in found]))
         return 0
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("prompt", "examples", "requests", "stored answers", "accepted share", "to ask", "cost", "time"):
-        table.add_column(heading, justify="left" if heading == "prompt" else "right")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("prompt", no_wrap=True, min_width=max(len(one.prompt) for one in found))
+    for heading in ("examples", "requests", "stored", "accepted", "to ask", "cost", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in [*found, _total(found)] if len(found) > 1 else found:
         table.add_row(
             one.prompt, f"{one.examples:,}", f"{one.requests:,}", f"{one.stored:,}", f"{one.accepted_share:.0%}",
             f"{one.to_ask:,}", f"${one.cost_usd:,.2f}", duration(one.seconds),
         )  # fmt: skip
     console.print(table)
-    console.print("Accepted share and time come from offline previews on this machine; offline answers cost nothing.")
+    console.print(
+        "stored: places of the plan asked before · accepted: share of previewed items that the checks let pass, and time: "
+        "both from offline previews on this machine · offline answers cost nothing",
+        soft_wrap=True,
+    )
     return 0
 
 

@@ -1,0 +1,37 @@
+"""What holds for every test: no network but loopback, no model hub, one thread for numeric libraries, no settings from outside."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+for _name in [name for name in os.environ if name.startswith("TILTH_") and name != "TILTH_CONTENTION_S"]:
+    del os.environ[_name]
+
+_HERE = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def _forbid_network(event: str, args: tuple[Any, ...]) -> None:
+    if event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+        host = args[1][0]
+    elif event == "socket.getaddrinfo":
+        host = args[0]
+    else:
+        return
+    if host and not str(host).startswith(_HERE):
+        raise RuntimeError(f"a test reached for the network: {event} {host!r}")
+
+
+sys.addaudithook(_forbid_network)  # an audit hook sees every library's sockets and cannot be taken out again
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace that is not there yet, in an empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "workspace"
