@@ -10,6 +10,7 @@ from rich.text import Text
 
 from curation.config import ListSettings, ShowSettings
 from curation.errors import InputError
+from curation.journal import open_store
 from curation.selection import EXAMPLES, nothing_selected, query
 from curation.store import Store
 
@@ -17,7 +18,7 @@ KINDS = ("examples", "completions", "requests", "runs", "prompts", "versions", "
 
 
 def ls_command(settings: ListSettings) -> int:
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     sql, parameters = query(settings, "id, status, language, coalesce(label, ''), coalesce(category, ''), content")
     if settings.text:
         sql += " AND contains(lower(content), lower(?))"
@@ -49,7 +50,7 @@ def ls_command(settings: ListSettings) -> int:
 
 
 def show_command(settings: ShowSettings) -> int:
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     name, _, number = settings.id.partition("@")
     if number:
         return _show_version(store, name, number, as_json=settings.as_json)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from curation import card, formats
 from curation.config import ExportSettings
 from curation.errors import InputError, WorkspaceError
+from curation.journal import open_store
 from curation.records import canonical_json, content_id, now
 from curation.selection import described
 from curation.split import assign, families, shares
@@ -75,7 +76,7 @@ def export(settings: ExportSettings) -> Version:
         WorkspaceError: the version cannot be written; what was begun is removed.
     """
     wanted = shares(settings.split)
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     with store.hold(f"export-{settings.name}", f"an export of {settings.name!r}"):
         twins = find(load_examples(store, settings), threshold=settings.threshold, method=settings.dedup)
         members = _members(store, twins, wanted, settings.seed)
@@ -222,6 +223,8 @@ def export_command(settings: ExportSettings) -> int:
     )
     counts = ", ".join(f"{split} {n:,}" for split, n in made.splits.items())
     said = "written" if made.new else "unchanged (the same bytes as before)"
-    print(f"\n{made.name}@{made.number} {said}: {counts}; {made.excluded:,} twins left out\n{made.folder}")
+    print(
+        f"\n{made.name}@{made.number} {said}: {counts}; {made.excluded:,} twin{'s' * (made.excluded != 1)} left out\n{made.folder}"
+    )
     print(f'Next:  python -c "from datasets import load_dataset; print(load_dataset({str(made.folder)!r}))"')
     return 0

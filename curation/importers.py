@@ -5,20 +5,14 @@ is the store opened, for as long as the rows take to go in (about ten seconds a 
 """
 
 import json
-import os
-import signal
 import sys
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from multiprocessing import get_context, parent_process
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +22,9 @@ from rich.table import Table
 
 from curation.checks import run_checks
 from curation.config import ImportSettings
-from curation.errors import InputError, TilthError
+from curation.errors import InputError
 from curation.mapping import RowMap, Unusable, no_column, proposal, row_map
+from curation.pool import processors, spread
 from curation.records import Decision, Imported, now
 from curation.sources import Broken, Chunk, Label, Source, open_source
 from curation.staging import TABLES, Staging, record_batch
@@ -37,7 +32,6 @@ from curation.store import Row, Store
 from curation.tables import example_row, origin_row, verdict_row
 
 POOL_ROWS = 50_000  # from so many rows on, starting processes pays
-MAX_PROCESSES = 8
 INSERT_ROWS = 200_000
 TRANSACTION_ROWS = (
     1_000_000  # larger imports go in by several transactions, so that others wait ten seconds, not minutes
@@ -105,8 +99,9 @@ def import_file(settings: ImportSettings, progress: Callable[[int], None] | None
         report = Report(source.path, source.sha256, settings.task, mapping.described())
         seen: set[str] = set()
         texts: list[NDArray[np.uint64]] = []
-        parts = held.enter_context(closing(_parts(source, job)))
-        for part in parts:
+        chunks = source.chunks(sorted(mapping.used))
+        processes = processors() if source.expected > POOL_ROWS else 1
+        for part in held.enter_context(closing(spread(partial(_examine, job), chunks, processes))):
             _tell(report, part)
             if report.bad and not settings.skip_bad:
                 raise _refusal(source, report, settings.task)
@@ -189,43 +184,6 @@ class _Part:
     findings: Counter[tuple[str, str]] = field(default_factory=Counter)
     texts: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))  # of the examples' ids
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
-
-
-def _parts(source: Source, job: _Job) -> Generator[_Part]:
-    chunks = source.chunks(sorted(job.mapping.used))
-    processes = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
-    if source.expected <= POOL_ROWS or processes == 1:
-        yield from map(partial(_examine, job), chunks)
-        return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_as_worker)
-    waiting: deque[Future[_Part]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(_examine, job, chunk))
-            if len(waiting) > 2 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise TilthError(
-            f"{source.path}: a worker process was killed, probably for want of memory; nothing was imported: "
-            "free some memory, or import it in pieces"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _as_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def follow() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _examine(job: _Job, chunk: Chunk) -> _Part:

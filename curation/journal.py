@@ -178,6 +178,13 @@ class _Spent:
             self._file = -1
 
 
+def open_store(workspace: Path) -> Store:
+    """The store of a workspace that must be there, with whatever a killed process left in its journal read back."""
+    store = Store(workspace, create=False)
+    recover(store)
+    return store
+
+
 def recover(store: Store) -> int:
     """Commit the journals that dead processes left behind; returns the number of rows read back."""
     count = 0

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from curation.checks import CHECKS, run_checks
 from curation.config import ChecksSettings
-from curation.journal import Writer
+from curation.journal import Writer, open_store
 from curation.records import EXAMPLE, Decision, Verdict
 from curation.selection import nothing_selected, query
 from curation.store import Store
@@ -20,7 +20,7 @@ Word = tuple[str, str, str]  # version, decision, reason
 
 
 def checks_command(settings: ChecksSettings) -> int:
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     only = settings.only or None
     tally: Counter[tuple[str, str]] = Counter()
     examples = changed = 0

@@ -9,12 +9,13 @@ from rich.table import Table
 
 from curation.config import StatsSettings
 from curation.errors import WorkspaceError
+from curation.journal import open_store
 from curation.selection import nothing_selected, query
 from curation.store import Row, Store
 
 
 def stats_command(settings: StatsSettings) -> int:
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     counts = count(store, settings)
     if not counts["examples"]:
         raise nothing_selected(store, settings)
@@ -114,7 +115,8 @@ def draw(coverage: list[Row], path: Path) -> None:
     grid = [[cells.get((*group, language), 0) for language in languages] for group in groups]
     figure, axes = plt.subplots(figsize=(3.4 + 0.9 * len(languages), 1.3 + 0.36 * len(groups)), layout="constrained")
     peak = max((max(row) for row in grid), default=1) or 1
-    axes.imshow(grid, aspect="auto", cmap="YlGnBu", vmin=0, vmax=peak)
+    # the square root keeps small cells apart where one is far larger than the rest
+    axes.imshow(grid, aspect="auto", cmap="YlGnBu", norm=mpl.colors.PowerNorm(0.5, vmin=0, vmax=peak))
     axes.set_xticks(range(len(languages)), languages)
     names = [" / ".join(part for part in group if part and part != "none") or "unlabelled" for group in groups]
     axes.set_yticks(range(len(groups)), names)
@@ -129,7 +131,7 @@ def draw(coverage: list[Row], path: Path) -> None:
                 f"{n:,}" if n else "none",
                 ha="center",
                 va="center",
-                color="white" if n > 0.6 * peak else "#333",
+                color="white" if n > 0.4 * peak else "#333",
                 fontsize=9,
             )
     try:

@@ -10,13 +10,14 @@ from rich.tree import Tree
 from curation.browse import fields
 from curation.config import ShowSettings
 from curation.errors import InputError
+from curation.journal import open_store
 from curation.store import Store
 
 TRACEABLE = ("examples", "completions", "requests", "runs")
 
 
 def trace_command(settings: ShowSettings) -> int:
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     table, identity = store.resolve(settings.id, TRACEABLE)
     if table != "examples":
         return _descendants(store, table, identity, as_json=settings.as_json)

@@ -15,6 +15,7 @@ from rich.text import Text
 from curation.config import DedupSettings, Selector
 from curation.dedup.clusters import Removals, connected, keep
 from curation.dedup.near import Pairs, family_of, near_pairs
+from curation.journal import open_store
 from curation.records import canonical_json, content_id, now
 from curation.selection import described, nothing_selected, query
 from curation.store import Store
@@ -123,7 +124,7 @@ def _exact(hashes: NDArray[np.uint64]) -> Pairs:
 
 
 def dedup_command(settings: DedupSettings) -> int:
-    store = Store(settings.workspace, create=False)
+    store = open_store(settings.workspace)
     examples = load_examples(store, settings)
     twins = find(examples, threshold=settings.threshold)
     _remember(store, settings, twins)
@@ -145,7 +146,7 @@ def dedup_command(settings: DedupSettings) -> int:
                 table.add_row(shown, one["id"][:12], Text(" ".join(one["content"].split())))
         console.print(table)
     console.print(
-        f"{len(examples):,} examples, {len(twins.pairs):,} pairs from Jaccard {settings.threshold:g} on: "
+        f"{len(examples):,} examples, {len(twins.pairs):,} pair{'s' * (len(twins.pairs) != 1)} from Jaccard {settings.threshold:g} on: "
         f"{left:,} stay, {len(examples) - left:,} ({(len(examples) - left) / len(examples):.1%}) would be left out of a version.\n"
         "Nothing was removed: `curate export` leaves twins out of a version and says of which.",
         soft_wrap=True,
