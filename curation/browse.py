@@ -24,6 +24,8 @@ def ls_command(settings: ListSettings) -> int:
         sql += " AND contains(lower(content), lower(?))"
         parameters.append(settings.text)
     total = store.rows(f"SELECT count(*) FROM ({sql})", parameters)[0][0]
+    if not total and settings.text and store.rows(*query(settings, "1")):
+        raise InputError(f"text={settings.text}: no selected example holds that")
     if not total:
         raise nothing_selected(store, settings)
     rows = store.rows(f"{sql} ORDER BY made_at DESC, id LIMIT {settings.n}", parameters)
@@ -32,7 +34,7 @@ def ls_command(settings: ListSettings) -> int:
         for row in rows:
             print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     for heading, width in (("example", 12), ("status", 8), ("language", 8)):
         table.add_column(heading, min_width=width, no_wrap=True)
@@ -59,7 +61,7 @@ def show_command(settings: ShowSettings) -> int:
     if settings.as_json:
         print(json.dumps({"kind": table, **record}, ensure_ascii=False, default=str))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")

@@ -3,8 +3,11 @@
 Nothing heavy is imported before a command was chosen, so that `--help` answers at once.
 """
 
+import json
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,19 +31,63 @@ class Command:
 
 
 def main(program: str, about: str, commands: dict[str, Command], argv: Sequence[str] | None = None) -> int:
-    """Run `program argv...`; returns the exit code: 0 done, 1 it failed, 2 the input is unusable, 130 interrupted."""
+    """Run `program argv...`; returns the exit code: 0 done, 1 it failed, 2 the input is unusable, 130 interrupted.
+
+    Whatever goes wrong is one line on standard error; with TILTH_DEBUG=1 in the environment, a traceback.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(program, about, commands, words)
-    except TilthError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `synth ls | head`
+        code = _dispatch(program, about, commands, words)
+        sys.stdout.flush()
+        return code
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if os.environ.get("TILTH_DEBUG"):
+            raise
+        line, code = _explained(error)
+        if line:
+            print(f"{program}: {' '.join(line.splitlines())}", file=sys.stderr)
+        return code
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """The line to print for what ended a command, and the exit code."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case TilthError():
+            return str(error), error.exit_code
+        case KeyboardInterrupt():
+            return "interrupted", 130
+        case SystemExit():  # rich's word for a reader that has seen enough: `synth ls | head`
+            return "", 0 if isinstance(error.__context__, BrokenPipeError) else 1
+        case OSError() if _output_is_lost():
+            gone = isinstance(error, BrokenPipeError)
+            return ("", 0) if gone else (f"standard output cannot be written: {error.strerror or error}", 2)
+        case OSError():
+            return f"{error.filename or 'input or output'}: {error.strerror or error}", 2
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(at.filename)}:{at.lineno}"
+    return f"unexpected {type(error).__name__} in {where}: {error}; please report it{_details(error)}", 1
+
+
+def _output_is_lost() -> bool:
+    """Whether standard output takes no more; if so, it is pointed nowhere, as Python would fail over it again on exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return True
+    return False
+
+
+def _details(error: BaseException) -> str:
+    try:
+        file, path = tempfile.mkstemp(prefix="tilth-error-", suffix=".log")
+        with open(file, "w", encoding="utf-8", errors="replace") as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        return "; TILTH_DEBUG=1 shows the details"
+    return f" with {path}"
 
 
 def _dispatch(program: str, about: str, commands: dict[str, Command], words: list[str]) -> int:
@@ -61,7 +108,17 @@ def _dispatch(program: str, about: str, commands: dict[str, Command], words: lis
         return 0
     from curation.settings import load
 
-    settings = load(_resolve(command.settings), [_as_setting(word, command, name) for word in words])
+    bare = [word for word in words if "=" not in word and not word.startswith("-")]
+    if len(bare) > 1 and command.positional is not None:
+        raise InputError(
+            f"{name} takes one bare word, got {' and '.join(map(repr, bare))}; quote what belongs together, "
+            f"or write a list: {command.positional}=[{','.join(bare)}]"
+        )
+    settings = load(
+        _resolve(command.settings),
+        [_as_setting(word, command, f"{program} {name}") for word in words],
+        shared=_all_keys,
+    )
     return int(_resolve(command.call)(settings))
 
 
@@ -69,10 +126,26 @@ def _as_setting(word: str, command: Command, name: str) -> str:
     if word == "--json":
         return "as_json=true"
     if word.startswith("-"):
-        raise InputError(f"{name}: unknown flag {word!r}; settings are written key=value (`{name} --help` lists them)")
-    if "=" not in word and command.positional is not None:
-        return f"{command.positional}={word}"
-    return word
+        raise InputError(f"unknown flag {word!r}; settings are written key=value (`{name} --help` lists them)")
+    if "=" in word:
+        return word
+    if command.positional is None:
+        raise InputError(f"{word!r} is not key=value (`{name} --help` lists the keys)")
+    is_list = word.startswith("[")
+    return f"{command.positional}={word if is_list else json.dumps(word, ensure_ascii=False)}"  # `2024` stays a word
+
+
+def _all_keys() -> set[str]:
+    """The keys of every command of every console script: what a shared `tilth.toml` may hold."""
+    from importlib.metadata import distribution
+
+    scripts = {script.module: import_module(script.module) for script in distribution("tilth").entry_points}
+    return {
+        key
+        for script in scripts.values()
+        for command in getattr(script, "COMMANDS", {}).values()
+        for key in _resolve(command.settings).model_fields
+    }
 
 
 def _resolve(target: str) -> Any:

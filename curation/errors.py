@@ -43,5 +43,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f" Did you mean {near[0]!r}?"
     if not names:
         return ""
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f" Known: {shown}."
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else ".")
+    return f" Known: {shown}"

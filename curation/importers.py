@@ -156,7 +156,7 @@ def _refusal(source: Source, report: Report, task: str) -> InputError:
     held = ", ".join(f"{value!r} ({times:,})" for value, times in bad.values.most_common(6))
     fix = " ".join(proposal(bad.meaning, value, task) for value, _ in bad.values.most_common(6))
     return InputError(
-        f"{place}: {reason}, but {held}; say what {'it means' if len(bad.values) == 1 else 'they mean'}: {fix}"
+        f"{place}: {reason}, but {held}; say what {'it means' if len(bad.values) == 1 else 'they mean'}, e.g. {fix}"
     )
 
 
@@ -205,7 +205,7 @@ def _examine(job: _Job, chunk: Chunk) -> _Part:
         rows["examples"].append(example_row(example, job.at)[1])
         origin = Imported(path=chunk.path, row=number, sha256=job.sha256)
         rows["origins"].append(origin_row(example.id, origin, job.at)[1])
-        rows["verdicts"] += [verdict_row(verdict)[1] for verdict in verdicts]
+        rows["verdicts"] += [verdict_row(verdict, once=True)[1] for verdict in verdicts]
         worst = max((verdict.decision for verdict in verdicts), key=_STRICTNESS.index)
         part.statuses[_STATUS[worst]] += 1
         if worst is not Decision.KEEP:
@@ -239,7 +239,7 @@ def import_command(settings: ImportSettings) -> int:
     if settings.as_json:
         print(json.dumps(_as_json(report, took), ensure_ascii=False))
     else:
-        _print_report(Console(highlight=False), report, settings, took)
+        _print_report(Console(highlight=False, markup=False), report, settings, took)
     return 0
 
 

@@ -118,10 +118,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        hint = "; indent with spaces, YAML allows no tabs" if "\\t" in str(error.problem) else ""
+        line = text.split("\n")[mark.line] if mark else ""
+        tabs = "\t" in line[: len(line) - len(line.lstrip())]
+        hint = "; indent with spaces, YAML allows no tabs" if tabs else ""
         raise InputError(f"{where}: broken YAML: {error.problem}{hint}") from error
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: broken YAML: {error}") from error
+        reason = str(error).split("\n", 1)[0]
+        raise InputError(f"{path}: broken YAML: {reason}") from error
+    if data is None:
+        raise InputError(f"{path}: the file is empty; expected a mapping of fields")
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a mapping of fields, got {type(data).__name__}")
+        raise InputError(f"{path}: expected a mapping of fields, got a {type(data).__name__}")
+    for key in data:
+        if not isinstance(key, str):
+            raise InputError(f"{path}: {key!r} is not the name of a field")
     return data

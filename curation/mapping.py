@@ -129,7 +129,7 @@ class RowMap:
         value = first["input"]
         if first["type"] == "missing":
             return Unusable(f"{place}{field} is missing")
-        if value == "":
+        if value == "" or first["type"] == "too_short":
             return Unusable(f"{place}{field} is empty", field=field if field in self.values else None)
         if first["type"] in _VALUE_ERRORS:
             return Unusable(f"{place}{field} is not {_expected(field, MODELS[self.task])}", value, field)
@@ -271,35 +271,28 @@ def _constant(model: type[AnyExample] | type[Turn], key: str, field: str, value:
 # -- what a value could mean ---------------------------------------------------------------------------------------
 
 _OBVIOUS = {
-    "allowed": "0 false no n safe ok okay allow clean benign harmless good normal neutral ham non-toxic not_toxic none negative",
-    "disallowed": "1 true yes y unsafe harmful toxic bad spam hate hateful offensive abusive disallow blocked removed violation",
-    "refuse": "refusal refused decline reject 1 true", "comply": "complied compliance answer accept 0 false",
+    "allowed": "0 false no n safe ok okay allow clean benign harmless good normal neutral ham non-toxic not_toxic none",
+    "disallowed": "1 true yes y unsafe harmful toxic bad spam hate hateful offensive abusive disallow blocked removed",
+    "comply": "0 false complied compliance answer accept", "refuse": "1 true refusal refused decline reject",
     "user": "human customer prompter", "assistant": "gpt bot ai model chatgpt agent", "tool": "function observation",
     "1": "low mild minor", "2": "medium moderate", "3": "high severe critical 4 5",
-    **{code: f"{name} {code}g {code}_sg {code}_my {code}_cn {code}_in" for code, name in LANGUAGE_NAMES.items()},
+    **{code: f"{name.casefold()} {code}g {code}_sg {code}_my {code}_cn {code}_in" for code, name in LANGUAGE_NAMES.items()},
 }  # fmt: skip
-_MEANINGS = {word.casefold(): meaning for meaning, words in _OBVIOUS.items() for word in words.split()}
+_OPEN = {"severity": ("0", "1", "2", "3"), "language": tuple(LANGUAGE_NAMES)}  # fields whose values no type lists
 
 
 def proposal(field: str, value: object, task: str) -> str:
     """A setting that gives a value a meaning, e.g. `values.label.0=allowed`; a guess for the user to confirm."""
     key = spelled(value)
-    options = _options(field, MODELS[task])
-    near = [option for option in options if option.casefold() == key.strip().casefold()]
-    if near:
-        meaning = near[0]
-    elif field == "category":
-        meaning = re.sub(r"[^a-z0-9]+", "_", key.casefold()).strip("_") or "none"
+    word = key.strip().casefold()
+    options = _options(field, MODELS[task]) or _OPEN.get(field, ())
+    if field == "category":
+        meaning = re.sub(r"[^a-z0-9]+", "_", word).strip("_") or "none"
     else:
-        known = _MEANINGS.get(key.strip().casefold(), "")
-        fits = known in options if options else (known in LANGUAGE_NAMES) == (field == "language") and bool(known)
-        meaning = known if fits else "|".join(options) or {"language": "en", "severity": "0|1|2|3"}.get(field, "...")
+        likely = (option for option in options if word == option.casefold() or word in _OBVIOUS.get(option, "").split())
+        meaning = next(likely, "|".join(options) or "...")
     place = f".{key}" if "." not in key else f"[{key}]"  # a dot would begin another level
-    return (
-        shlex.quote(f"values.{field}{place}={meaning}")
-        if not meaning.count("|")
-        else f"values.{field}{place}={meaning}"
-    )
+    return shlex.quote(f"values.{field}{place}={meaning}")
 
 
 def _options(field: str, model: type[AnyExample] | type[Turn]) -> tuple[str, ...]:

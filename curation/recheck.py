@@ -40,7 +40,7 @@ def checks_command(settings: ChecksSettings) -> int:
     if settings.as_json:
         print(json.dumps({"examples": examples, "changed": changed, "counts": counts}))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("check")
     table.add_column("decision")

@@ -19,7 +19,10 @@ LANGUAGE_NAMES = {"en": "English", "zh": "Chinese", "ms": "Malay", "ta": "Tamil"
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no optional white space: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))  # dumps() makes one a call
 
 
 def content_id(kind: str, value: Any) -> str:

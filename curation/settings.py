@@ -6,7 +6,7 @@ frozen pydantic model.
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -28,36 +28,89 @@ class Settings(BaseModel):
     """Print JSON for machines instead of tables; `--json` for short."""
 
 
-def load(model: type[Model], words: Sequence[str], *, environ: Mapping[str, str] | None = None) -> Model:
+def load(
+    model: type[Model],
+    words: Sequence[str],
+    *,
+    environ: Mapping[str, str] | None = None,
+    shared: Callable[[], Collection[str]] | None = None,
+) -> Model:
     """Read a command's settings.
+
+    Args:
+        shared: the keys that `tilth.toml` may hold for other commands; any, if not given.
 
     Raises:
         InputError: a word is not `key=value`, a key is unknown (names the nearest), or a value has the wrong type.
     """
     environ = os.environ if environ is None else environ
-    merged = _merge(_from_file(model, Path("tilth.toml")), _from_environment(model, environ))
-    merged = _merge(merged, _from_words(words))
+    from_file = _from_file(model, Path("tilth.toml"), shared)
+    from_environment, from_words = _from_environment(model, environ), _from_words(words)
     try:
-        return model(**merged)
+        return model(**_merge(_merge(from_file, from_environment), from_words))
     except ValidationError as error:
-        raise InputError(describe(error, model)) from error
+        place = error.errors()[0]["loc"]
+        if _holds(from_words, place):
+            source = ""
+        elif _holds(from_environment, place):
+            source = f"TILTH_{str(place[0]).upper()}: "
+        else:
+            source = "tilth.toml: " if _holds(from_file, place) else ""
+        raise InputError(source + describe(error, model)) from error
+
+
+def _holds(given: Any, place: Sequence[str | int]) -> bool:
+    """Whether these settings are where the value at `place` came from."""
+    for part in place:
+        if not isinstance(given, Mapping):
+            break
+        if part not in given:
+            return False
+        given = given[part]
+    return True
+
+
+_WORDS = {  # pydantic's complaints that a person would put otherwise
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "finite_number": "expected a finite number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "string_type": "expected a text",
+    "path_type": "expected a path",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "too_short": "expected one or more",
+}
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of a validation error as one line that names the field and, for unknown fields, the nearest."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    path = first["loc"]
+    if len(path) > 1 and path[-1] in ("str", "int"):  # the member of a union that was tried, not a field
+        path = path[:-1]
+    where = ".".join(str(part) for part in path)
+    others = {one["loc"][: len(path)] for one in error.errors()} - {path}
+    more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        return f"unknown key {where!r}.{did_you_mean(str(first['loc'][-1]), known)}{more}"
+        known = [".".join((*map(str, path[:-1]), name)) for name in _fields_at(model, path[:-1])]
+        return f"unknown key {where!r}.{did_you_mean(where, known)}{more}"
     if first["type"] == "missing":
         return f"{where!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, ").removeprefix("Input "))
     message = message[:1].lower() + message[1:]
-    shown = repr(first["input"])
+    if first["type"] == "value_error":  # our own words, which say what was given where that helps
+        return f"{where}: {message}{more}" if where else f"{message}{more}"
+    shown = "nothing" if first["input"] is None else repr(first["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return f"{where}: {message}, got {shown}{more}" if where else f"{message}{more}"
+    quote = "; quote it" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
+    return f"{where}: {message}, got {shown}{quote}{more}"
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
@@ -82,22 +135,37 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _from_file(model: type[BaseModel], path: Path) -> dict[str, Any]:
-    """`tilth.toml` is shared by all commands, so a key that this command does not have is passed over here."""
+def _from_file(model: type[BaseModel], path: Path, shared: Callable[[], Collection[str]] | None) -> dict[str, Any]:
+    """`tilth.toml` is shared by all commands, so a key that only others have is passed over here."""
     if not path.is_file():
         return {}
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: broken TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    others = [key for key in data if key not in model.model_fields]
+    if others and shared is not None:
+        known = shared()
+        for key in others:
+            if key not in known:
+                raise InputError(f"{path}: no command has a key {key!r}.{did_you_mean(key, known)}")
     return {key: value for key, value in data.items() if key in model.model_fields}
 
 
 def _from_environment(model: type[BaseModel], environ: Mapping[str, str]) -> dict[str, Any]:
     names = {f"TILTH_{name.upper()}": name for name in model.model_fields}
-    return _from_words([f"{names[key]}={value}" for key, value in environ.items() if key in names and value])
+    merged: dict[str, Any] = {}
+    for variable, value in environ.items():
+        if variable in names and value:
+            try:
+                merged |= _from_words([f"{names[variable]}={value}"])
+            except InputError as error:
+                raise InputError(f"{variable}: {error}") from error
+    return merged
 
 
 def _from_words(words: Sequence[str]) -> dict[str, Any]:
@@ -119,7 +187,7 @@ def _from_words(words: Sequence[str]) -> dict[str, Any]:
             OmegaConf.update(config, key, parse_yaml(value))
             parsed = OmegaConf.to_container(config, resolve=False)
         except (OmegaConfBaseException, YAMLError, ValueError, AttributeError, RecursionError) as error:
-            reason = str(error).split("\n", 1)[0]
+            reason = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
             raise InputError(f"{word!r} cannot be read: {reason} (lists: [a,b]; quote odd text)") from error
         assert isinstance(parsed, dict)
         merged = _merge(merged, {str(key): value for key, value in parsed.items()})

@@ -30,6 +30,7 @@ CHUNK_ROWS = 10_000
 CHUNK_CHARS = 1 << 22
 HEAD_ROWS = 1_000  # of a JSONL file, whose columns nobody declares
 MAX_CELL = 1 << 24
+SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 
@@ -332,7 +333,8 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 def _folder(path: Path, splits: Sequence[str], limit: int | None, scratch: Path, held: ExitStack) -> Source:
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    if not {file.suffix.lower() for file in files} & {".arrow", *SUFFIXES}:
+    saved = any((path / name).is_file() for name in SAVED)
+    if not saved and not {file.suffix.lower() for file in files} & {".arrow", *SUFFIXES}:
         what = "neither `save_to_disk` output nor .parquet, .csv or .jsonl files" if files else "it is empty"
         raise InputError(f"{path}: no dataset in this folder: {what}")
     found = _load_dataset(path, scratch, held)
@@ -367,7 +369,7 @@ def _load_dataset(path: Path, scratch: Path, held: ExitStack) -> "dict[str, Data
     datasets.disable_progress_bars()
     offline, datasets.config.HF_DATASETS_OFFLINE = datasets.config.HF_DATASETS_OFFLINE, True
     try:
-        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        if any((path / name).is_file() for name in SAVED):
             data = datasets.load_from_disk(str(path))
         else:
             scratch.mkdir(parents=True, exist_ok=True)

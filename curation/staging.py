@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-from duckdb import DuckDBPyConnection
 
 from curation.errors import WorkspaceError
 from curation.store import Row, Store
@@ -69,22 +68,9 @@ class Staging:
                     room -= rows
                     for table in TABLES:
                         group = pa.Table.from_batches(readers[table].read_next_batch() for _ in range(count))
-                        if table == "verdicts":
-                            group = _unsaid(connection, group)
                         inserted = self._store.insert_arrow(connection, table, group)
                         new += inserted if table == "examples" else 0
         return new
-
-
-def _unsaid(connection: DuckDBPyConnection, verdicts: pa.Table) -> pa.Table:
-    """Without those of checks that have spoken of the example before: `curate checks` asks them again."""
-    connection.register("spoken", verdicts)
-    try:
-        return connection.sql(
-            "SELECT DISTINCT ON (example, author) * FROM spoken ANTI JOIN verdicts USING (example, author)"
-        ).to_arrow_table()
-    finally:
-        connection.unregister("spoken")
 
 
 def record_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:

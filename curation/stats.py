@@ -17,16 +17,18 @@ from curation.store import Row, Store
 
 
 def stats_command(settings: StatsSettings) -> int:
+    plot = settings.plot or settings.workspace / "coverage.png"
+    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InputError(f"plot={plot}: the picture is a PNG, SVG or PDF file, e.g. plot=coverage.png")
     store = open_store(settings.workspace)
     counts = count(store, settings)
     if not counts["examples"]:
         raise nothing_selected(store, settings)
-    plot = settings.plot or settings.workspace / "coverage.png"
     draw({"language": counts["coverage"], **({settings.axis: counts["axis"]} if settings.axis else {})}, plot)
     if settings.as_json:
         print(json.dumps({**counts, "plot": str(plot)}, ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(f"{counts['examples']:,} examples: " + ", ".join(f"{n:,} {status}" for status, n in counts["status"]))
     console.print(_coverage_table(counts["coverage"]))
     if settings.axis:

@@ -171,16 +171,14 @@ class Store:
     def insert_arrow(self, connection: duckdb.DuckDBPyConnection, table: str, batch: pa.Table) -> int:
         """`insert` for rows that are in Arrow already."""
         connection.register("batch", batch)
-        try:
-            if "id" not in batch.column_names:
-                source = "batch"
-            else:
-                source = f"(SELECT DISTINCT ON (id) * FROM batch) AS fresh ANTI JOIN {table} USING (id)"
-            if table == "origins":  # an origin speaks of an example that is kept; a rejected twin has none
-                source = f"(SELECT * FROM {source}) AS fresh SEMI JOIN examples ON fresh.example = examples.id"
-            found = connection.execute(f"INSERT INTO {table} SELECT * FROM {source}").fetchone()
-        finally:
-            connection.unregister("batch")
+        if "id" not in batch.column_names:
+            source = "batch"
+        else:
+            source = f"(SELECT DISTINCT ON (id) * FROM batch) AS fresh ANTI JOIN {table} USING (id)"
+        if table == "origins":  # an origin speaks of an example that is kept; a rejected twin has none
+            source = f"(SELECT * FROM {source}) AS fresh SEMI JOIN examples ON fresh.example = examples.id"
+        found = connection.execute(f"INSERT INTO {table} SELECT * FROM {source}").fetchone()
+        connection.unregister("batch")  # not if that failed: another error would hide why
         return int(found[0]) if found else 0
 
     def _arrow(self, connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> pa.Table:
@@ -214,7 +212,8 @@ class Store:
         if not found:
             raise InputError(f"id {prefix!r}: nothing in {self.path} begins like that; `curate ls` lists examples")
         if len(found) > 1 and prefix not in (identity for _, identity in found):
-            raise InputError(f"id {prefix!r}: more than one thing begins like that: {', '.join(i for _, i in found)}")
+            some = ", ".join(identity for _, identity in found[:3]) + (", ..." if len(found) > 3 else "")
+            raise InputError(f"id {prefix!r}: more than one thing begins like that: {some}; give more of it")
         return next((pair for pair in found if pair[1] == prefix), found[0])
 
 
@@ -250,6 +249,8 @@ def _explained(error: duckdb.Error) -> str | None:
         return f"another program holds the store open; close it and run this again ({text})"
     if "No space left" in text or "disk is full" in text.lower():
         return "the disk is full; free some space and run the same command again"
+    if "Could not write" in text:  # a quota, a limit on a file's size, a failing disk
+        return f"cannot be written; see to that and run the same command again ({text})"
     if "Permission denied" in text or "read-only" in text.lower():
         return "cannot be written; check its owner, or use another with workspace=FOLDER"
     if isinstance(error, duckdb.IOException | duckdb.SerializationException) or "Corrupt database" in text:

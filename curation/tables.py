@@ -77,10 +77,10 @@ def malformed_row(malformed: Malformed) -> TableRow:
 
 
 def example_row(example: AnyExample, at: datetime) -> TableRow:
-    labels = example.labels
+    labels, content = example.labels, example.content
     return "examples", (
         example.id, example.task, example.language, labels.get("label"), labels.get("category"), labels.get("severity"),
-        example.body, example.content, text_hash(example.content), utc(at),
+        example.body, content, text_hash(content), utc(at),
     )  # fmt: skip
 
 
@@ -90,8 +90,10 @@ def origin_row(example: str, origin: AnyOrigin, at: datetime) -> TableRow:
     return "origins", (
         content_id("or", [example, body]), example, origin.kind,
         generated and generated.prompt, generated and generated.provider, generated and generated.model,
-        canonical_json(generated.axes) if generated else None, getattr(origin, "completion", None),
-        getattr(origin, "parent", None), getattr(origin, "path", None), body, utc(at),
+        canonical_json(generated.axes) if generated else None,
+        origin.completion if isinstance(origin, Generated | Translated) else None,
+        origin.parent if isinstance(origin, Edited | Translated) else None,
+        origin.path if isinstance(origin, Imported) else None, body, utc(at),
     )  # fmt: skip
 
 

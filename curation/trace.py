@@ -17,6 +17,10 @@ TRACEABLE = ("examples", "completions", "requests", "runs")
 
 
 def trace_command(settings: ShowSettings) -> int:
+    if "@" in settings.id:
+        raise InputError(
+            f"id {settings.id!r}: only examples, completions, requests and runs are traced; see `curate show`"
+        )
     store = open_store(settings.workspace)
     table, identity = store.resolve(settings.id, TRACEABLE)
     if table != "examples":
@@ -86,9 +90,7 @@ def _origin(store: Store, origin: dict[str, Any], seen: frozenset[str]) -> dict[
 def _drawn(chain: dict[str, Any]) -> Tree:
     example = chain["example"]
     labels = [str(example[name]) for name in ("label", "category", "severity") if example.get(name) is not None]
-    head = (
-        f"[bold]{example['id']}[/] {example.get('status', '')} · {example.get('language', '')} · {' / '.join(labels)}"
-    )
+    head = f"[bold]{example['id']}[/] {example.get('status', '')} · {example.get('language', '')} · {escape(' / '.join(labels))}"
     tree = Tree(f"{head}\n{escape(example['content'])}")
     for verdict in chain["verdicts"]:
         score = f" {verdict['score']:.2f}" if verdict["score"] is not None else ""

@@ -135,7 +135,7 @@ def dedup_command(settings: DedupSettings) -> int:
     if settings.as_json:
         print(json.dumps({**summary, "shown": rows}, ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if rows:
         table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
         table.add_column("Jaccard", justify="right", min_width=7)

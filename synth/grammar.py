@@ -21,7 +21,7 @@ from curation.errors import InputError, did_you_mean
 
 Value = str | int
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})")
 _NAME = re.compile(r"(\^?)([A-Za-z][A-Za-z0-9_]*)(?:\.([A-Za-z0-9_]+))?")
 _BLANKS = re.compile(r"[ \t]{2,}")
 
@@ -107,7 +107,7 @@ class Grammar:
     def _node(self, body: Any, where: str) -> Node:
         if isinstance(body, str):
             body = [body]
-        if isinstance(body, Mapping):
+        if isinstance(body, Mapping) and body:
             return self._switch(body, where)
         if not isinstance(body, Sequence) or not body:
             raise InputError(f"{where}: give a list of alternatives, or a mapping from axis values to lists")

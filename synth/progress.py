@@ -21,7 +21,7 @@ class Progress:
     """Shows how far a run is, on standard error; `console` says whether that is a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, markup=False)
         self._tallies: Sequence[Tally] = ()
         self._traffic = Traffic()
         self._began = 0.0
@@ -43,11 +43,11 @@ class Progress:
             ticker.join()
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _print_lines(self, done: threading.Event) -> None:
         while not done.wait(PLAIN_EVERY_S):
-            self.console.print(self.line(), highlight=False, soft_wrap=True)
+            self.note(self.line())
             sys.stderr.flush()
 
     def line(self) -> str:

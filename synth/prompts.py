@@ -127,6 +127,10 @@ class Prompt(BaseModel):
                 except ValidationError as error:
                     wrong = error.errors()[0]
                     field = ".".join(map(str, wrong["loc"][1:]))
+                    if wrong["type"] == "missing":
+                        raise InputError(
+                            f"{self.path}: a {self.task} example needs {field!r}; add it to output, or to labels"
+                        ) from error
                     what = "no field of an example" if wrong["type"] == "extra_forbidden" else wrong["msg"]
                     raise InputError(f"{self.path}: {field}: {what}, got {wrong['input']!r}") from error
 
@@ -205,8 +209,6 @@ def read(path: Path) -> Prompt:
         prompt = Prompt(**{**data, "name": path.stem, "path": path})
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error, Prompt)}") from error
-    except TypeError as error:  # a key of the file is not a word
-        raise InputError(f"{path}: {error}") from error
     prompt.check()
     return prompt
 

@@ -76,6 +76,8 @@ def run(settings: RunSettings, progress: Progress) -> Report:
         )  # fmt: skip
         fillings = [Filling(plan, engine, provider, store, writer, settings.max_attempts) for plan in chosen]
         tallies = [filling.tally for filling in fillings]
+        if not settings.as_json:
+            progress.note(_headline(chosen, settings))
         with progress.watch(tallies, engine.traffic):
             try:
                 asyncio.run(_fill_all(fillings, engine, progress, window=4 * settings.concurrency))
@@ -89,6 +91,12 @@ def run(settings: RunSettings, progress: Progress) -> Report:
     if engine.stopped is not None and not isinstance(engine.stopped, Stopped):
         raise engine.stopped
     return Report(identity, tallies, engine.traffic, stopped)
+
+
+def _headline(chosen: Sequence[Plan], settings: RunSettings) -> str:
+    names = chosen[0].prompt.name if len(chosen) == 1 else f"{len(chosen)} prompts"
+    total, requests = sum(plan.n for plan in chosen), sum(plan.size for plan in chosen)
+    return f"{names}: {total:,} examples in {requests:,} requests, provider {settings.provider}, workspace {settings.workspace}"
 
 
 async def _fill_all(fillings: "Sequence[Filling]", engine: Engine, progress: Progress, *, window: int) -> None:

@@ -26,7 +26,7 @@ def ls_command(settings: LibrarySettings) -> int:
             )
         )
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("prompt", no_wrap=True, min_width=max(len(prompt.name) for prompt in prompts))
     table.add_column("label", no_wrap=True, min_width=len("disallowed"))
@@ -34,12 +34,16 @@ def ls_command(settings: LibrarySettings) -> int:
     table.add_column("description", ratio=1)
     for prompt in prompts:
         if isinstance(prompt, Broken):
-            table.add_row(f"[red]{prompt.name}", "[red]broken", "", Text(prompt.error, style="red"))
+            table.add_row(prompt.name, "broken", "", prompt.error, style="red")
             continue
         table.add_row(prompt.name, str(prompt.labels.get("label", "")), f"{_cells(prompt):,}", prompt.description)
     console.print(table)
     for name in suites:
-        wanted = load_suite(name, settings.prompts_dir)
+        try:
+            wanted = load_suite(name, settings.prompts_dir)
+        except InputError as error:
+            console.print(f"suite {name}: broken: {error}", style="red", soft_wrap=True)
+            continue
         console.print(f"suite {name}: {sum(wanted.values()):,} examples of {len(wanted)} prompts")
     for entry in library.entries(search_path(settings.prompts_dir)).values():
         if entry.shadows:
@@ -78,9 +82,9 @@ def show_command(settings: ShowSettings) -> int:
         rendered = [message.model_dump(mode="json", exclude_defaults=True) for message in messages]
         print(json.dumps({**_described(prompt), "messages": rendered, "samples": samples}, ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(
-        f"[bold]{prompt.name}[/] · {prompt.description}\n{prompt.path} · {prompt.fingerprint}", soft_wrap=True
+        Text(prompt.name, style="bold"), f"· {prompt.description}\n{prompt.path} · {prompt.fingerprint}", soft_wrap=True
     )
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold")
@@ -107,6 +111,8 @@ def _cell(prompt: Prompt, turn: int) -> dict[str, str | int]:
 
 def cp_command(settings: CopySettings) -> int:
     source = library.find(settings.prompt, search_path(settings.prompts_dir), kind="prompt").path
+    if settings.to.is_file():
+        raise InputError(f"to={settings.to} is a file; name a folder to copy {source.name} into")
     target = settings.to / source.name
     if target.exists():
         raise InputError(f"{target} exists; delete it first, or copy elsewhere with to=FOLDER")
@@ -134,9 +140,11 @@ def check_command(settings: CheckSettings) -> int:
                 found.append(Broken(entry.name, entry.path, str(error)))
     else:
         found = load_all(folders)
-        for suite in library.entries(suite_folders(settings.prompts_dir)):
-            for name in load_suite(suite, settings.prompts_dir):
-                library.find(name, folders, kind=f"suite {suite}: prompt")
+        for suite in library.entries(suite_folders(settings.prompts_dir)).values():
+            try:
+                load_suite(suite.name, settings.prompts_dir)
+            except InputError as error:
+                found.append(Broken(suite.name, suite.path, str(error)))
     broken = [prompt for prompt in found if isinstance(prompt, Broken)]
     if settings.as_json:
         print(
@@ -148,5 +156,5 @@ def check_command(settings: CheckSettings) -> int:
         for one in found:
             print(f"broken  {one.error}" if isinstance(one, Broken) else f"ok      {one.name}  ({_cells(one):,} cells)")
     if broken:
-        raise InputError(f"{len(broken)} of {len(found)} prompts cannot be used; fix the files above")
+        raise InputError(f"{len(broken)} of {len(found)} files cannot be used; the reasons are above")
     return 0

@@ -15,18 +15,9 @@ from synth.run import Report, run
 
 
 def run_command(settings: RunSettings) -> int:
-    console = Console(highlight=False)
-    progress = Progress()
-    if not settings.as_json:
-        wanted = plans(settings)
-        requests = sum(plan.size for plan in wanted)
-        total = sum(plan.n for plan in wanted)
-        names = wanted[0].prompt.name if len(wanted) == 1 else f"{len(wanted)} prompts"
-        progress.note(
-            f"{names}: {total:,} examples in {requests:,} requests, provider {settings.provider}, workspace {settings.workspace}"
-        )
+    console = Console(highlight=False, markup=False)
     began = time.monotonic()
-    report = run(settings, progress)
+    report = run(settings, Progress())
     took = time.monotonic() - began
     if settings.as_json:
         print(
@@ -78,7 +69,7 @@ def estimate_command(settings: EstimateSettings) -> int:
     if settings.as_json:
         print(json.dumps([asdict(one) for one in found]))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("prompt", no_wrap=True, min_width=max(len(one.prompt) for one in found))
     for heading in ("examples", "requests", "stored", "accepted", "to ask", "cost", "time"):

@@ -17,8 +17,9 @@ from synth.config import RunSettings
 from synth.progress import Progress
 from synth.run import Report, run
 
+os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent.parent)))
 FORKS = multiprocessing.get_context("forkserver")  # its children have the imports done and no threads
-FORKS.set_forkserver_preload(["synth_kit"])
+FORKS.set_forkserver_preload(["synth_kit", "pytest"])  # found by PYTHONPATH: Python 3.11 does not hand it the path
 SYNTH = (sys.executable, "-c", "from synth.cli import app; app()")
 TABLES = ("runs", "run_events", "prompts", "requests", "completions", "malformed", "examples", "origins", "verdicts")
 
@@ -46,7 +47,7 @@ WAITS: dict[str, Any] = {  # two million texts and more in each cell
 
 def narrow(texts: int, **fields: Any) -> dict[str, Any]:
     """A prompt whose grammar has only so many different texts in all, whatever the cell."""
-    item = {"text": "We waited {1..%d} minutes for the bus this morning, and nobody told us why." % texts}
+    item = {"text": f"We waited {{1..{texts}}} minutes for the bus this morning, and nobody told us why."}
     return {**WAITS, "language": ["en"], "offline": {"en": {"item": item}}, **fields}
 
 
@@ -101,6 +102,5 @@ def start(folder: Path, *words: str, script: str | None = None) -> "subprocess.P
     """`synth WORDS` in a process and a process group of its own."""
     command = SYNTH if script is None else (sys.executable, "-c", script)
     return subprocess.Popen(
-        [*command, *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [*command, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from synth_kit import WAITS, accepted, column, contents, filled, ids, narrow, start, write
 
 from curation.commands import main
 from curation.errors import InputError, NotFound, TransientError, WorkspaceError
@@ -22,7 +23,6 @@ from synth.config import RunSettings
 from synth.programs.single import produce
 from synth.providers.base import Answer
 from synth.providers.offline import Offline
-from synth_kit import WAITS, accepted, column, contents, filled, ids, narrow, start, write
 
 
 def synth(*words: str) -> int:
@@ -524,7 +524,7 @@ def test_a_second_signal_stops_at_once(workspace: Path) -> None:
     write("waits")
     process = start(workspace.parent, *SLOW, "offline.latency_ms=3000")
     for _ in range(500):  # no answer will come in time to tell that it runs
-        if len(list(workspace.glob("journal/*.jsonl"))) or workspace.joinpath("locks").is_dir():
+        if list(workspace.glob("journal/*.jsonl")) or workspace.joinpath("locks").is_dir():
             break
         time.sleep(0.02)
     time.sleep(0.7)

@@ -36,9 +36,10 @@ class Offline:
         for plan in plans:
             for language in plan.languages:
                 if language not in plan.prompt.grammars:
+                    has = ",".join(plan.prompt.grammars)
                     raise InputError(
                         f"{plan.prompt.path}: prompt {plan.prompt.name!r} has no offline grammar for {language!r}; add "
-                        f"offline.{language}, or choose language=[{','.join(plan.prompt.grammars)}]"
+                        f"offline.{language}" + (f", or choose language=[{has}]" if has else "")
                     )
         self._prompts = {plan.prompt.fingerprint: plan.prompt for plan in plans}
         self._tries: dict[str, int] = {}
