@@ -6,7 +6,6 @@ Nothing heavy is imported before a command was chosen, so that `--help` answers 
 import json
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,9 +59,9 @@ def _explained(error: BaseException) -> tuple[str, int]:
             return "interrupted", 130
         case SystemExit():  # rich's word for a reader that has seen enough: `synth ls | head`
             return "", 0 if isinstance(error.__context__, BrokenPipeError) else 1
-        case OSError() if _output_is_lost():
-            gone = isinstance(error, BrokenPipeError)
-            return ("", 0) if gone else (f"standard output cannot be written: {error.strerror or error}", 2)
+        case BrokenPipeError():  # another's word for it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails over it again on exit
+            return "", 0
         case OSError():
             return f"{error.filename or 'input or output'}: {error.strerror or error}", 2
     at = traceback.extract_tb(error.__traceback__)[-1]
@@ -70,17 +69,9 @@ def _explained(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__} in {where}: {error}; please report it{_details(error)}", 1
 
 
-def _output_is_lost() -> bool:
-    """Whether standard output takes no more; if so, it is pointed nowhere, as Python would fail over it again on exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
-
-
 def _details(error: BaseException) -> str:
+    import tempfile
+
     try:
         file, path = tempfile.mkstemp(prefix="tilth-error-", suffix=".log")
         with open(file, "w", encoding="utf-8", errors="replace") as log:
@@ -108,17 +99,14 @@ def _dispatch(program: str, about: str, commands: dict[str, Command], words: lis
         return 0
     from curation.settings import load
 
-    bare = [word for word in words if "=" not in word and not word.startswith("-")]
-    if len(bare) > 1 and command.positional is not None:
+    given = [_as_setting(word, command, f"{program} {name}") for word in words]
+    bare = [word for word in words if "=" not in word and word != "--json"]
+    if len(bare) > 1:
         raise InputError(
             f"{name} takes one bare word, got {' and '.join(map(repr, bare))}; quote what belongs together, "
             f"or write a list: {command.positional}=[{','.join(bare)}]"
         )
-    settings = load(
-        _resolve(command.settings),
-        [_as_setting(word, command, f"{program} {name}") for word in words],
-        shared=_all_keys,
-    )
+    settings = load(_resolve(command.settings), given, shared=_all_keys)
     return int(_resolve(command.call)(settings))
 
 

@@ -8,7 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from curation.settings import Settings
 
 
-def _one_or_many(value: object) -> object:
+def one_or_many(value: object) -> object:
+    """`prompt=a` means the same as `prompt=[a]`."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
@@ -18,9 +19,9 @@ def _as_written(value: object) -> object:
 
 
 Word = Annotated[str, BeforeValidator(_as_written)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+Words = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
 Status = Literal["kept", "passed", "new", "unscored", "flagged", "dropped"]
-Statuses = Annotated[tuple[Status, ...], BeforeValidator(_one_or_many)]
+Statuses = Annotated[tuple[Status, ...], BeforeValidator(one_or_many)]
 
 
 class Selector(Settings):

@@ -8,11 +8,12 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +26,11 @@ from curation.config import ImportSettings
 from curation.errors import InputError
 from curation.mapping import RowMap, Unusable, no_column, proposal, row_map
 from curation.pool import processors, spread
-from curation.records import Decision, Imported, now
+from curation.records import Decision, Imported, Verdict, now
 from curation.sources import Broken, Chunk, Label, Source, open_source
 from curation.staging import TABLES, Staging, record_batch
-from curation.store import Row, Store
-from curation.tables import example_row, origin_row, verdict_row
+from curation.store import Store
+from curation.tables import AnyExample, example_row, origin_row, verdict_row
 
 POOL_ROWS = 50_000  # from so many rows on, starting processes pays
 INSERT_ROWS = 200_000
@@ -63,7 +64,8 @@ class Report:
     path: str
     sha256: str
     task: str
-    mapping: str
+    columns: dict[str, str] = field(default_factory=dict)  # field -> the column it came from
+    constants: dict[str, Any] = field(default_factory=dict)
     rows: int = 0
     new: int = 0  # examples
     there: int = 0  # examples that the store had already
@@ -96,7 +98,7 @@ def import_file(settings: ImportSettings, progress: Callable[[int], None] | None
         store = Store(settings.workspace)
         staged = held.enter_context(Staging(store))
         job = _Job(mapping, source.sha256, now(), staged.schemas)
-        report = Report(source.path, source.sha256, settings.task, mapping.described())
+        report = Report(source.path, source.sha256, settings.task, constants=mapping.constants)
         seen: set[str] = set()
         texts: list[NDArray[np.uint64]] = []
         chunks = source.chunks(sorted(mapping.used))
@@ -121,6 +123,7 @@ def import_file(settings: ImportSettings, progress: Callable[[int], None] | None
         report.new = staged.commit()
         report.there = different - report.new
         report.repeated = report.rows - report.bad_rows - different
+        report.columns = mapping.found(seen)
         report.unused = sorted((seen | set(source.columns)) - mapping.used)
     return report
 
@@ -188,8 +191,29 @@ class _Part:
 
 def _examine(job: _Job, chunk: Chunk) -> _Part:
     part = _Part()
+    found = list(_examples(job, chunk, part))
+    checked = [run_checks(example) for _, example in found]
+    for verdicts in checked:
+        worst = max((verdict.decision for verdict in verdicts), key=_STRICTNESS.index)
+        part.statuses[_STATUS[worst]] += 1
+        if worst is not Decision.KEEP:
+            part.findings.update((_check_name(verdict), str(verdict.decision)) for verdict in verdicts)
+    part.texts = np.array([int(example.id[-16:], 16) for _, example in found], np.uint64)
+    rows = {
+        "examples": [example_row(example, job.at)[1] for _, example in found],
+        "origins": [
+            origin_row(example.id, Imported(path=chunk.path, row=number, sha256=job.sha256), job.at)[1]
+            for number, example in found
+        ],
+        "verdicts": [verdict_row(verdict, once=True)[1] for verdicts in checked for verdict in verdicts],
+    }
+    part.batches = {table: record_batch(rows[table], job.schemas[table]) for table in TABLES}
+    return part
+
+
+def _examples(job: _Job, chunk: Chunk, part: _Part) -> Iterator[tuple[int, AnyExample]]:
+    """The rows that are examples, with their numbers; the others go into `part.bad`."""
     read = job.mapping.reader()
-    rows: dict[str, list[Row]] = {table: [] for table in TABLES}
     for number, label, columns in chunk.rows():
         part.rows += 1
         if isinstance(columns, Broken):
@@ -197,24 +221,13 @@ def _examine(job: _Job, chunk: Chunk) -> _Part:
             continue
         part.seen |= columns.keys()
         try:
-            example = read(columns)
+            yield number, read(columns)
         except Unusable as error:
             _put_aside(part, label, error.reason, _short(error.value), error.field)
-            continue
-        verdicts = run_checks(example)
-        rows["examples"].append(example_row(example, job.at)[1])
-        origin = Imported(path=chunk.path, row=number, sha256=job.sha256)
-        rows["origins"].append(origin_row(example.id, origin, job.at)[1])
-        rows["verdicts"] += [verdict_row(verdict, once=True)[1] for verdict in verdicts]
-        worst = max((verdict.decision for verdict in verdicts), key=_STRICTNESS.index)
-        part.statuses[_STATUS[worst]] += 1
-        if worst is not Decision.KEEP:
-            part.findings.update(
-                (verdict.by.split(":")[1].split("@")[0], str(verdict.decision)) for verdict in verdicts
-            )
-    part.texts = np.array([int(row[0][-16:], 16) for row in rows["examples"]], np.uint64)
-    part.batches = {table: record_batch(rows[table], job.schemas[table]) for table in TABLES}
-    return part
+
+
+def _check_name(verdict: Verdict) -> str:
+    return verdict.by.partition(":")[2].partition("@")[0]
 
 
 def _put_aside(part: _Part, label: Label, reason: str, value: str, name: str | None) -> None:
@@ -245,8 +258,8 @@ def import_command(settings: ImportSettings) -> int:
 
 def _as_json(report: Report, took: float) -> dict[str, object]:
     return {
-        "path": report.path, "sha256": report.sha256, "task": report.task, "mapping": report.mapping, "rows": report.rows,
-        "new": report.new, "there": report.there, "repeated": report.repeated, "statuses": report.statuses,
+        "path": report.path, "sha256": report.sha256, "task": report.task, "columns": report.columns, "constants": report.constants,
+        "rows": report.rows, "new": report.new, "there": report.there, "repeated": report.repeated, "statuses": report.statuses,
         "findings": [
             {"check": check, "decision": decision, "rows": count} for (check, decision), count in report.findings.items()
         ],
@@ -277,12 +290,14 @@ def _print_report(console: Console, report: Report, settings: ImportSettings, to
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
 
-    say(f"{report.path}: {report.task}, {report.mapping}")
+    mapping = [name if name == column else f"{name} ← {column}" for name, column in report.columns.items()]
+    mapping += [f"{name} = {value}" for name, value in report.constants.items()]
+    say(f"{report.path}: {report.task} from {', '.join(mapping)}")
     if report.unused:
         more = ", ..." if len(report.unused) > 12 else ""
         say(f"Columns not used: {', '.join(report.unused[:12])}{more}")
     repeated = f", {report.repeated:,} repeat an earlier row" if report.repeated else ""
-    bad = f", {report.bad_rows:,} bad rows left out" if report.bad else ""
+    bad = f", {report.bad_rows:,} bad and left out" if report.bad else ""
     say(
         f"{report.rows:,} rows: {report.new:,} new examples, {report.there:,} were there already{repeated}{bad}, {took:.1f} s"
     )

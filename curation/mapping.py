@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isnan
@@ -65,10 +65,10 @@ class RowMap:
     def used(self) -> frozenset[str]:
         return frozenset(name for names in self.columns.values() for name in names)
 
-    def described(self) -> str:
-        """`text ← body, label ← is_bad, language = en`."""
-        parts = [f"{field} ← {names[0]}" for field, names in self.columns.items() if len(names) == 1]
-        return ", ".join(parts + [f"{field} = {value}" for field, value in self.constants.items()])
+    def found(self, seen: Collection[str]) -> dict[str, str]:
+        """The column that each field came from, among those that the rows had."""
+        places = ((field, [name for name in names if name in seen]) for field, names in self.columns.items())
+        return {field: names[0] for field, names in places if names and field not in _IN_TURN}
 
     def reader(self) -> Callable[[Fields], AnyExample]:
         """A function that makes a row an example, or raises `Unusable`."""

@@ -1,5 +1,6 @@
 """A function over many chunks, in several processes, in order, with few chunks in memory at a time."""
 
+import gc
 import os
 import signal
 import threading
@@ -35,11 +36,11 @@ def spread(function: Callable[[In], Out], chunks: Iterable[In], processes: int) 
     if processes == 1:
         yield from map(function, chunks)
         return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_follow_parent)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_as_worker)
     waiting: deque[Future[Out]] = deque()
     try:
         for chunk in chunks:
-            waiting.append(pool.submit(function, chunk))
+            waiting.append(pool.submit(_call, function, chunk))
             if len(waiting) > processes + 2:
                 yield waiting.popleft().result()
         while waiting:
@@ -52,10 +53,16 @@ def spread(function: Callable[[In], Out], chunks: Iterable[In], processes: int) 
         pool.shutdown(cancel_futures=True)
 
 
-def _follow_parent() -> None:
+def _as_worker() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    gc.disable()
+
+
+def _call(function: Callable[[In], Out], chunk: In) -> Out:
+    gc.collect(1)  # between chunks: records hold no cycles, and looking for some all along costs a tenth of the time
+    return function(chunk)
 
 
 def _exit_with_parent() -> None:

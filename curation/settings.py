@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from curation.errors import InputError, did_you_mean
 
@@ -49,7 +50,7 @@ def load(
     try:
         return model(**_merge(_merge(from_file, from_environment), from_words))
     except ValidationError as error:
-        place = error.errors()[0]["loc"]
+        place = _first(error)["loc"]
         if _holds(from_words, place):
             source = ""
         elif _holds(from_environment, place):
@@ -57,6 +58,12 @@ def load(
         else:
             source = "tilth.toml: " if _holds(from_file, place) else ""
         raise InputError(source + describe(error, model)) from error
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    """The complaint to name: an unknown key before all others, as it may be why another is missing."""
+    complaints = error.errors()
+    return next((one for one in complaints if one["type"] == "extra_forbidden"), complaints[0])
 
 
 def _holds(given: Any, place: Sequence[str | int]) -> bool:
@@ -91,7 +98,7 @@ _WORDS = {  # pydantic's complaints that a person would put otherwise
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of a validation error as one line that names the field and, for unknown fields, the nearest."""
-    first = error.errors()[0]
+    first = _first(error)
     path = first["loc"]
     if len(path) > 1 and path[-1] in ("str", "int"):  # the member of a union that was tried, not a field
         path = path[:-1]

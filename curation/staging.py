@@ -2,7 +2,8 @@
 
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,25 +37,32 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # what a full disk would not take
+                file.close()
 
-    def add(self, batches: dict[str, pa.RecordBatch]) -> None:
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
         try:
-            for table, batch in batches.items():
-                self._writers[table].write_batch(batch)
+            yield
         except OSError as error:
             raise WorkspaceError(
                 f"workspace {str(self._store.workspace)!r}: {error.strerror or error}; nothing was imported: make room, "
                 "or choose another disk with workspace=FOLDER"
             ) from error
+
+    def add(self, batches: dict[str, pa.RecordBatch]) -> None:
+        with self._clear_errors():
+            for table, batch in batches.items():
+                self._writers[table].write_batch(batch)
         self._parts.append(batches["examples"].num_rows)
 
     def commit(self) -> int:
         """Put everything into the store; returns how many examples were new."""
         readers = {}
         for table in TABLES:
-            self._writers[table].close()
-            self._files[table].seek(0)
+            with self._clear_errors():
+                self._writers[table].close()
+                self._files[table].seek(0)  # writes what was buffered
             readers[table] = pa.ipc.open_stream(self._files[table])
         new, left = 0, deque(self._parts)
         while left:

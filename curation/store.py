@@ -251,7 +251,7 @@ def _explained(error: duckdb.Error) -> str | None:
         return "the disk is full; free some space and run the same command again"
     if "Could not write" in text:  # a quota, a limit on a file's size, a failing disk
         return f"cannot be written; see to that and run the same command again ({text})"
-    if "Permission denied" in text or "read-only" in text.lower():
+    if isinstance(error, duckdb.IOException) and ("Permission denied" in text or "read-only" in text.lower()):
         return "cannot be written; check its owner, or use another with workspace=FOLDER"
     if isinstance(error, duckdb.IOException | duckdb.SerializationException) or "Corrupt database" in text:
         return f"not a store this version can open; restore it from a backup ({text})"

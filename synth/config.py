@@ -5,16 +5,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from curation.config import Words, one_or_many
 from curation.settings import Settings
 from synth.providers.offline import OfflineSettings
 
-
-def _one_or_many(value: object) -> object:
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
-Values = Annotated[tuple[str | int, ...], BeforeValidator(_one_or_many)]
+Values = Annotated[tuple[str | int, ...], BeforeValidator(one_or_many)]
 
 
 class LibrarySettings(Settings):

@@ -120,6 +120,8 @@ def cp_command(settings: CopySettings) -> int:
         settings.to.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     except OSError as error:
+        if settings.to.is_dir():
+            target.unlink(missing_ok=True)
         raise InputError(f"{target}: cannot be written: {error.strerror}") from error
     print(f"copied to {target}")
     used = settings.to.resolve() == (settings.prompts_dir or type(source)("prompts")).resolve()
