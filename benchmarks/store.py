@@ -41,7 +41,9 @@ def write_corpus(n: int, path: Path) -> None:
     plant(n, table, 0.8)
     columns = feather.read_table(table, memory_map=False)
     with path.open("w", encoding="utf-8") as file:
-        for row, (text, language) in enumerate(zip(columns["text"].to_pylist(), columns["language"].to_pylist(), strict=True)):
+        for row, (text, language) in enumerate(
+            zip(columns["text"].to_pylist(), columns["language"].to_pylist(), strict=True)
+        ):
             category = CATEGORIES[row % len(CATEGORIES)]
             label = {"label": "allowed" if category == "none" else "disallowed", "category": category}
             fields = {"text": text, "language": language, **label, "severity": 0 if category == "none" else 1 + row % 3}
@@ -68,7 +70,9 @@ def memory_mb(pid: int) -> float:
     """What a process and those below it hold now."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        children = [pid for task in Path(f"/proc/{pid}/task").iterdir() for pid in (task / "children").read_text().split()]
+        children = [
+            pid for task in Path(f"/proc/{pid}/task").iterdir() for pid in (task / "children").read_text().split()
+        ]
     except OSError:
         return 0.0  # it is gone
     own = int(status.split("VmRSS:")[1].split()[0]) / 1024 if "VmRSS:" in status else 0.0

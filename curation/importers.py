@@ -28,16 +28,12 @@ from curation.mapping import RowMap, Unusable, no_column, proposal, row_map
 from curation.pool import processors, spread
 from curation.records import Decision, Imported, Verdict, now
 from curation.sources import Broken, Chunk, Label, Source, open_source
-from curation.staging import TABLES, Staging, record_batch
+from curation.staging import TABLES, Staging, pack
 from curation.store import Store
 from curation.tables import AnyExample, example_row, origin_row, verdict_row
 
 POOL_ROWS = 50_000  # from so many rows on, starting processes pays
-INSERT_ROWS = 200_000
-TRANSACTION_ROWS = (
-    1_000_000  # larger imports go in by several transactions, so that others wait ten seconds, not minutes
-)
-SHOWN_VALUES = 20
+SHOWN_VALUES = 20  # different ones that a reason keeps; a column with more of them is the wrong column
 _STRICTNESS = (Decision.KEEP, Decision.UNSCORED, Decision.FLAG, Decision.DROP)
 _STATUS = {Decision.KEEP: "passed", Decision.UNSCORED: "unscored", Decision.FLAG: "flagged", Decision.DROP: "dropped"}
 
@@ -109,7 +105,7 @@ def import_file(settings: ImportSettings, progress: Callable[[int], None] | None
                 raise _refusal(source, report, settings.task)
             seen |= part.seen
             texts.append(part.texts)
-            staged.add(part.batches)
+            staged.add(len(part.texts), part.packed)
             if progress is not None:
                 progress(report.rows)
         if not report.rows:
@@ -139,14 +135,11 @@ def _tell(report: Report, part: "_Part") -> None:
 def _refusal(source: Source, report: Report, task: str) -> InputError:
     reason, bad = next(iter(report.bad.items()))
     place = f"{source.path}:{bad.rows[0]}" if source.lines else f"{source.path}, row {bad.rows[0]}"
-    if report.bad_rows == report.rows and report.rows > 1:
+    count = f" (and {report.bad_rows - 1:,} more bad rows)" if report.bad_rows > 1 else ""
+    if report.bad_rows == report.rows > 1:
         count = (
-            f"; so are all {report.rows:,} rows"
-            if len(report.bad) == 1
-            else f"; none of the {report.rows:,} rows is usable"
+            f"; so are all {report.rows:,} rows" if len(report.bad) == 1 else f"; no row of {report.rows:,} is usable"
         )
-    else:
-        count = f" (and {report.bad_rows - 1:,} more bad rows)" if report.bad_rows > 1 else ""
     if bad.meaning is None or not bad.values:
         detail = f": {next(iter(bad.values))}" if bad.values else ""
         leave = "; correct it, or leave bad rows out with skip_bad=true" if report.bad_rows < report.rows else ""
@@ -186,7 +179,7 @@ class _Part:
     statuses: Counter[str] = field(default_factory=Counter)
     findings: Counter[tuple[str, str]] = field(default_factory=Counter)
     texts: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))  # of the examples' ids
-    batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    packed: dict[str, bytes] = field(default_factory=dict)  # by table
 
 
 def _examine(job: _Job, chunk: Chunk) -> _Part:
@@ -207,7 +200,7 @@ def _examine(job: _Job, chunk: Chunk) -> _Part:
         ],
         "verdicts": [verdict_row(verdict, once=True)[1] for verdicts in checked for verdict in verdicts],
     }
-    part.batches = {table: record_batch(rows[table], job.schemas[table]) for table in TABLES}
+    part.packed = {table: pack(rows[table], job.schemas[table]) for table in TABLES}
     return part
 
 

@@ -22,6 +22,7 @@ from curation.store import Row, Store
 
 COMMIT_EVERY_S = 0.5
 COMMIT_ROWS = 20_000
+COMMIT_MEMORY = 128 << 20  # bytes for DuckDB: a run of a million rows must not take more than one of a thousand
 
 
 class Writer:
@@ -129,11 +130,10 @@ class _Journal:
         try:
             if self._path is None:
                 self._start()
-            size = os.fstat(self._file).st_size
             block = "".join(canonical_json([table, *map(_jsonable, row)]) + "\n" for table, row in rows).encode()
             written = os.write(self._file, block)
             if written != len(block):
-                os.ftruncate(self._file, size)
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
                 raise OSError(28, "No space left on device")
         except OSError as error:
             raise WorkspaceError(
@@ -226,7 +226,7 @@ def _read(path: Path) -> dict[str, list[Row]]:
 
 def _insert_all(store: Store, rows: dict[str, list[Row]]) -> None:
     if rows:
-        with store.write() as connection:
+        with store.write(memory=COMMIT_MEMORY) as connection:
             for table in sorted(rows, key=lambda table: table == "origins"):  # after the examples they speak of
                 store.insert(connection, table, rows[table])
 

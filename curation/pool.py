@@ -20,7 +20,8 @@ MAX_PROCESSES = 8
 
 def processors() -> int:
     """How many processes this one may keep busy."""
-    return min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(ours, MAX_PROCESSES)
 
 
 def spread(function: Callable[[In], Out], chunks: Iterable[In], processes: int) -> Generator[Out]:

@@ -184,7 +184,7 @@ def _from_words(words: Sequence[str]) -> dict[str, Any]:
 
     for word in words:
         key, sign, _ = word.partition("=")
-        if not sign or not key:
+        if not sign or not key or key[0] in ".[":
             raise InputError(f"{word!r} is not key=value; write e.g. n=500")
     merged: dict[str, Any] = {}
     for word in words:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 Label = int | str  # 7 for line or row 7; "test:7" where a folder has several splits
 
-CHUNK_ROWS = 10_000
-CHUNK_CHARS = 1 << 22
+CHUNK_ROWS = 5_000
+CHUNK_CHARS = 1 << 20  # small enough that an interrupted import stops at once
 HEAD_ROWS = 1_000  # of a JSONL file, whose columns nobody declares
 MAX_CELL = 1 << 24
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves

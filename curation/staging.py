@@ -18,7 +18,7 @@ TRANSACTION_ROWS = 1_000_000  # more go in by several transactions, so that othe
 
 
 class Staging:
-    """Rows that wait to go in together: a nameless file a table beside the store, gone when this process is."""
+    """Rows that wait to go in together, in a nameless file beside the store, gone when this process is."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -26,9 +26,8 @@ class Staging:
             self.schemas = {
                 table: connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema for table in TABLES
             }
-        self._files = {table: tempfile.TemporaryFile(dir=store.workspace) for table in TABLES}  # noqa: SIM115
-        self._writers = {table: pa.ipc.new_stream(self._files[table], self.schemas[table]) for table in TABLES}
-        self._parts: list[int] = []  # examples in each
+        self._file = tempfile.TemporaryFile(dir=store.workspace)  # noqa: SIM115
+        self._parts: deque[tuple[int, dict[str, int]]] = deque()  # examples, and how many bytes each table takes
 
     def __enter__(self) -> Self:
         return self
@@ -36,9 +35,8 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in self._files.values():
-            with suppress(OSError):  # what a full disk would not take
-                file.close()
+        with suppress(OSError):  # what a full disk would not take
+            self._file.close()
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
@@ -50,39 +48,46 @@ class Staging:
                 "or choose another disk with workspace=FOLDER"
             ) from error
 
-    def add(self, batches: dict[str, pa.RecordBatch]) -> None:
+    def add(self, examples: int, packed: dict[str, bytes]) -> None:
+        """Take some examples with what belongs to them, each table's rows `pack`ed."""
         with self._clear_errors():
-            for table, batch in batches.items():
-                self._writers[table].write_batch(batch)
-        self._parts.append(batches["examples"].num_rows)
+            for table in TABLES:
+                self._file.write(packed[table])
+        self._parts.append((examples, {table: len(packed[table]) for table in TABLES}))
 
     def commit(self) -> int:
         """Put everything into the store; returns how many examples were new."""
-        readers = {}
-        for table in TABLES:
-            with self._clear_errors():
-                self._writers[table].close()
-                self._files[table].seek(0)  # writes what was buffered
-            readers[table] = pa.ipc.open_stream(self._files[table])
-        new, left = 0, deque(self._parts)
-        while left:
+        with self._clear_errors():
+            self._file.seek(0)  # writes what was buffered
+        new = 0
+        while self._parts:
             with self._store.write() as connection:
                 room = TRANSACTION_ROWS
-                while left and room > 0:
-                    count, rows = 0, 0
-                    while left and rows < INSERT_ROWS:
-                        rows += left.popleft()
-                        count += 1
-                    room -= rows
+                while self._parts and room > 0:
+                    count, groups = self._take()
+                    room -= count
                     for table in TABLES:
-                        group = pa.Table.from_batches(readers[table].read_next_batch() for _ in range(count))
-                        inserted = self._store.insert_arrow(connection, table, group)
+                        inserted = self._store.insert_arrow(connection, table, pa.concat_tables(groups.pop(table)))
                         new += inserted if table == "examples" else 0
         return new
 
+    def _take(self) -> tuple[int, dict[str, list[pa.Table]]]:
+        """The next rows to insert: how many examples, and each table's."""
+        count = 0
+        groups: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
+        while self._parts and count < INSERT_ROWS:
+            examples, sizes = self._parts.popleft()
+            count += examples
+            for table in TABLES:
+                groups[table].append(pa.ipc.open_stream(self._file.read(sizes[table])).read_all())
+        return count, groups
 
-def record_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows of a table, in column order, as Arrow."""
+
+def pack(rows: Sequence[Row], schema: pa.Schema) -> bytes:
+    """Rows of a table, in column order, as a compressed Arrow stream: a third to send and to write."""
     columns: Any = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [pa.array(values, type=about.type) for values, about in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+        stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

@@ -23,6 +23,8 @@ from curation.migrations import MIGRATIONS
 
 Row = tuple[Any, ...]
 FOREIGN_LOCK_WAIT_S = 15.0
+MEMORY = 1 << 30  # bytes that DuckDB may take; it spills what goes beyond to the workspace
+LARGE = 16 << 20  # bytes of one insert from which on it may take more: long texts cannot all be spilt
 
 
 class Store:
@@ -87,9 +89,9 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(self, *, memory: int = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection inside one transaction, committed on leaving and rolled back on an exception."""
-        with self._locked(fcntl.LOCK_EX), self._open(self.path, read_only=False) as connection:
+        with self._locked(fcntl.LOCK_EX), self._open(self.path, read_only=False, memory=memory) as connection:
             connection.begin()
             yield connection
             connection.commit()
@@ -109,18 +111,18 @@ class Store:
             os.close(door)
 
     @contextmanager
-    def _open(self, path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _open(self, path: Path, *, read_only: bool, memory: int = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
         with _clear_database_errors(path):
-            connection = self._connect(path, read_only)
+            connection = self._connect(path, read_only, memory)
             try:
                 yield connection
             finally:
                 connection.close()
 
-    def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, path: Path, read_only: bool, memory: int) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": min(os.cpu_count() or 1, 8),
-            "memory_limit": "1GB",
+            "memory_limit": f"{memory}B",
             "preserve_insertion_order": False,
             "temp_directory": str(self.workspace / "tmp"),
         }
@@ -170,11 +172,14 @@ class Store:
 
     def insert_arrow(self, connection: duckdb.DuckDBPyConnection, table: str, batch: pa.Table) -> int:
         """`insert` for rows that are in Arrow already."""
-        connection.register("batch", batch)
+        if batch.nbytes > LARGE:
+            connection.execute(f"SET memory_limit = '{max(MEMORY, 4 * batch.nbytes)}B'")
         if "id" not in batch.column_names:
             source = "batch"
         else:
-            source = f"(SELECT DISTINCT ON (id) * FROM batch) AS fresh ANTI JOIN {table} USING (id)"
+            batch = _first_of_each_id(batch)
+            source = f"batch AS fresh ANTI JOIN {table} USING (id)"
+        connection.register("batch", batch)
         if table == "origins":  # an origin speaks of an example that is kept; a rejected twin has none
             source = f"(SELECT * FROM {source}) AS fresh SEMI JOIN examples ON fresh.example = examples.id"
         found = connection.execute(f"INSERT INTO {table} SELECT * FROM {source}").fetchone()
@@ -215,6 +220,13 @@ class Store:
             some = ", ".join(identity for _, identity in found[:3]) + (", ..." if len(found) > 3 else "")
             raise InputError(f"id {prefix!r}: more than one thing begins like that: {some}; give more of it")
         return next((pair for pair in found if pair[1] == prefix), found[0])
+
+
+def _first_of_each_id(batch: pa.Table) -> pa.Table:
+    if len(batch["id"].unique()) == len(batch):
+        return batch  # nearly always; DISTINCT ON in DuckDB would hold every text in memory to find that out
+    rows = {identity: row for row, identity in reversed(list(enumerate(batch["id"].to_pylist())))}
+    return batch.take(sorted(rows.values()))
 
 
 def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:

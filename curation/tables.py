@@ -23,6 +23,7 @@ from curation.records import (
     Verdict,
     canonical_json,
     content_id,
+    hashed,
     normalised,
     now,
 )
@@ -88,7 +89,7 @@ def origin_row(example: str, origin: AnyOrigin, at: datetime) -> TableRow:
     body = canonical_json(origin.model_dump(mode="json"))
     generated = origin if isinstance(origin, Generated) else None
     return "origins", (
-        content_id("or", [example, body]), example, origin.kind,
+        hashed("or", f'["{example}",{canonical_json(body)}]'), example, origin.kind,
         generated and generated.prompt, generated and generated.provider, generated and generated.model,
         canonical_json(generated.axes) if generated else None,
         origin.completion if isinstance(origin, Generated | Translated) else None,

@@ -30,7 +30,24 @@ from curation.store import Store
 from curation.tables import AnyExample, AnyOrigin, example_row, origin_row, verdict_row
 
 SOURCE = Imported(path="posts.csv", row=2, sha256="0" * 64)
-NAMES = ["amber", "birch", "cedar", "dahlia", "elder", "fern", "ginger", "hazel", "iris", "jasmine", "kale", "laurel", "maple", "nettle", "olive", "poppy"]
+NAMES = [
+    "amber",
+    "birch",
+    "cedar",
+    "dahlia",
+    "elder",
+    "fern",
+    "ginger",
+    "hazel",
+    "iris",
+    "jasmine",
+    "kale",
+    "laurel",
+    "maple",
+    "nettle",
+    "olive",
+    "poppy",
+]
 
 
 def post(text: str, language: str = "en", **labels: object) -> Moderation:

@@ -665,7 +665,7 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest
     assert shown.err.count("\n") == 1
 
 
-@pytest.mark.skipif(processors() < 2, reason="one processor, no workers")
+@pytest.mark.skipif(processors() < 2 or not Path("/proc").is_dir(), reason="no workers, or no /proc to see them")
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     posts = [{**GOOD, "text": f"Post number {n} of the morning."} for n in range(60_000)]
     path = jsonl(tmp_path, *posts)

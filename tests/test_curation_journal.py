@@ -245,13 +245,13 @@ def open_and_close(workspace: Path, rounds: int) -> None:
 
 
 def test_writers_that_come_and_go_do_not_trip_over_each_others_journals(workspace: Path) -> None:
-    processes = [FORKS.Process(target=open_and_close, args=(workspace, 12)) for _ in range(4)]
+    processes = [FORKS.Process(target=open_and_close, args=(workspace, 8)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    assert len(stored(workspace)) == 48
+    assert len(stored(workspace)) == 32
     assert not journals(workspace)
 
 

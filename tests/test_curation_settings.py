@@ -118,6 +118,7 @@ def test_settings_are_frozen(workspace: Path) -> None:
         (["n=" + "x" * 100], "got 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."),
         (["general_ok"], "'general_ok' is not key=value; write e.g. n=500"),
         (["=5"], "'=5' is not key=value; write e.g. n=500"),
+        (["[=5"], "'[=5' is not key=value; write e.g. n=500"),
         (["words=[a,b"], "'words=[a,b' cannot be read: "),
         (["words='a"], "(lists: [a,b]; quote odd text)"),
         (["words=@x"], "'words=@x' cannot be read: "),

@@ -71,13 +71,14 @@ def test_defaults(workspace: Path) -> None:
         ({"user": "{{ thing.__class__.__mro__ }}"}, "user: cannot be rendered: "),
         ({"user": "{{ ''.__class__ }}"}, "user: cannot be rendered: "),
         ({"labels": {"label": "alowed"}}, "label: "),
-        ({"labels": {"lable": "allowed"}}, "label: "),
+        ({"labels": {"lable": "allowed"}}, "'label'"),
         ({"labels": {"label": "allowed", "category": "Not A Word"}}, "category: "),
         ({"labels": {"label": "allowed", "severity": 7}}, "severity: "),
         ({"labels": {"label": "allowed", "severity": "{{ mood }}"}}, "severity: "),
         ({"labels": {"label": "allowed", "severity": "{{ 1 if mood == 'glad' else 9 }}"}}, "severity: "),
-        ({"output": {"txt": "the post"}, "offline": {}}, "txt: no field of an example"),
-        ({"output": {"title": "its title"}, "offline": {}}, "text: "),
+        ({"output": {"txt": "the post"}, "offline": {}}, "'text'"),
+        ({"output": {"title": "its title"}, "offline": {}}, "'text'"),
+        ({"output": {"text": "the post", "txt": "more"}, "offline": {}}, "txt: no field of an example"),
         ({"language": ["english"], "offline": {}}, "language: "),
         ({"language": ["en"]}, "offline.ms: not one of the prompt's languages"),
         ({"offline": {"en": {"item": {"title": "x"}}}}, "offline.en.item: has title; output wants text"),
@@ -190,7 +191,7 @@ def test_a_broken_file_is_listed_as_broken(workspace: Path, capsys: pytest.Captu
     assert main("synth", "", COMMANDS, ["check", "bad", "--json"]) == 2
     out, err = capsys.readouterr()
     assert "per_request: " in json.loads(out)[0]["error"]
-    assert "1 of 1 prompts cannot be used" in err
+    assert "1 of 1 " in err
     assert main("synth", "", COMMANDS, ["check", "good"]) == 0
 
 
@@ -214,8 +215,8 @@ def suite(content: str) -> Path:
 
 
 def test_a_suite_is_prompts_and_counts_in_order(workspace: Path) -> None:
-    suite("description: Some.\nprompts: {b: 2, a: 1}\n")
-    assert list(load_suite("all", None).items()) == [("b", 2), ("a", 1)]
+    suite("description: Some.\nprompts: {meme_ok: 2, general_ok: 1}\n")
+    assert list(load_suite("all", None).items()) == [("meme_ok", 2), ("general_ok", 1)]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +231,7 @@ def test_a_suite_is_prompts_and_counts_in_order(workspace: Path) -> None:
         ("prompts: {a: true}\n", "prompts.a: expected a whole number of 1 or more, got True"),
         ("prompts: {a: many}\n", "prompts.a: expected a whole number of 1 or more, got 'many'"),
         ("prompts: {a: 1, a: 2}\n", "duplicate key 'a'"),
+        ("prompts: {genral_ok: 1}\n", "prompts.genral_ok: no such prompt. Did you mean 'general_ok'?"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(workspace: Path, content: str, said: str) -> None:

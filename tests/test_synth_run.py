@@ -419,15 +419,14 @@ def in_order(workspace: Path, prompt: str, **settings: Any) -> dict[str, set[Any
     return found
 
 
+SAY = ["We waited {1..90} minutes for the bus.", "Hello [insert name here], we waited {1..30} minutes for the bus."]
 CROWDED = [
     (narrow(300), {"n": 220}),
     (narrow(60), {"n": 100, "max_attempts": 4}),
     (narrow(700, per_request=1), {"n": 150, "concurrency": 40}),
     (narrow(90, per_request=7), {"n": 60, "offline": {"fault_rate": 0.4}, "concurrency": 11}),
-    (
-        narrow(80, labels={"label": "allowed", "severity": "{{ 0 if mood == 'glad' else 0 }}"}),
-        {"n": 77, "per_request": 9},
-    ),
+    ({**narrow(0), "offline": {"en": {"item": {"text": "{say}"}, "say": SAY}}}, {"n": 60, "max_attempts": 9}),
+    (narrow(250), {"n": 73, "per_request": 10}),
 ]
 
 
@@ -441,7 +440,7 @@ def test_slots_that_come_up_with_the_same_texts_settle_the_same_way_in_any_order
     monkeypatch.setattr("synth.ask.FIRST_BACKOFF_S", 0.001)
     wanted = in_order(workspace, "crowded.yaml", **settings)
     tallies = []
-    for seed in range(4):
+    for seed in range(3):
         folder = workspace.with_name(f"seed-{seed}")
         with monkeypatch.context() as patched:
             shuffled = Shuffled(patched, seed)
@@ -455,10 +454,9 @@ def test_slots_that_come_up_with_the_same_texts_settle_the_same_way_in_any_order
         assert len(origins) == len(wanted["origins"])
         assert report.tallies[0].accepted == len(wanted["accepted"])
         tallies.append(report.tallies)
-        # A replay meets the answers in yet another order.
-        replay = filled(folder, "crowded.yaml", **settings)
-        assert (replay.traffic.asked, replay.traffic.replayed) == (0, len(wanted["requests"]))
-        assert replay.tallies == report.tallies
+    replay = filled(folder, "crowded.yaml", **settings)  # meets the answers in yet another order
+    assert (replay.traffic.asked, replay.traffic.replayed) == (0, len(wanted["requests"]))
+    tallies.append(replay.tallies)
     assert tallies.count(tallies[0]) == len(tallies)
     rejected = tallies[0][0].rejected
     assert rejected["duplicate"] > 5, "the case is not crowded"
@@ -541,7 +539,9 @@ def test_a_second_signal_stops_at_once(workspace: Path) -> None:
 def test_the_first_signal_drains_even_after_a_limit_stopped_the_run(workspace: Path) -> None:
     write("waits")
     process = start(workspace.parent, *SLOW, "offline.latency_ms=800", "max_requests=8")
-    time.sleep(0.9)
+    assert process.stderr is not None
+    process.stderr.readline()  # the headline: the store is there, and the first requests are about to be made
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert len(ids(workspace, "completions")) in (0, 8)  # 0: it had not begun, on a slow machine
