@@ -1,7 +1,7 @@
 """`curate import`: somebody else's rows as examples, checked, with an origin that names file and line.
 
 Nothing is half-imported: all rows are read, checked and laid aside as Arrow first, in several processes where there are many; only then
-is the store opened, for as long as the rows take to go in (about ten seconds a million).
+is the store opened, for as long as the rows take to go in (some seconds for each half million, which is one transaction).
 """
 
 import json
