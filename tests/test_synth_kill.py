@@ -82,7 +82,7 @@ def test_thirty_kills_lose_nothing_and_ask_nothing_twice(workspace: Path) -> Non
         process = FORKS.Process(target=logged_run, args=(folder,))
         process.start()
         if kill % 3:  # well under way, whatever the machine; else at its start
-            wait_for_lines(folder, len(log_of(folder)) + moments.randint(1, 12))
+            wait_for_lines(folder, len(log_of(folder)) + moments.randint(1, 6))
         time.sleep(moments.uniform(0, 0.1 if kill % 3 else 0.5))
         assert process.is_alive(), "the run is too short to be killed so often"
         assert process.pid is not None
