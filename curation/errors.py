@@ -28,12 +28,26 @@ class ProviderError(TilthError, RuntimeError):
     """A provider failed for good: wrong key, unknown model, a request it will never take."""
 
 
-class TransientError(ProviderError):
-    """A provider failed for now; the same request may succeed later."""
+class RequestRejected(ProviderError):
+    """A provider will never take this one request (too long, an image too large); others may pass."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+
+class TransientError(ProviderError):
+    """A provider failed for now; the same request may succeed later.
+
+    Args:
+        kind: what went wrong, in a word or two, as it is counted and shown: `rate limit`, `overloaded`, `timeout`, ...
+        retry_after_s: how long the provider asks to be left alone.
+        maybe_paid: the request was taken, so it may be on the bill although no answer came.
+    """
+
+    def __init__(
+        self, message: str, *, kind: str = "failed", retry_after_s: float | None = None, maybe_paid: bool = False
+    ) -> None:
         super().__init__(message)
+        self.kind = kind
         self.retry_after_s = retry_after_s
+        self.maybe_paid = maybe_paid
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

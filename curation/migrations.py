@@ -69,4 +69,17 @@ def first(connection: DuckDBPyConnection) -> None:
     connection.execute(_STATUS)
 
 
-MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first,)
+def second(connection: DuckDBPyConnection) -> None:
+    """Paid requests whose answer never came, and batches: what a provider works off within a day."""
+    connection.execute("""
+        ALTER TABLE requests ADD COLUMN output_schema VARCHAR;
+        CREATE TABLE losses (id VARCHAR, run VARCHAR, request VARCHAR, reason VARCHAR, cost_usd DOUBLE, made_at TIMESTAMP);
+        CREATE TABLE batches (
+            id VARCHAR, run VARCHAR, provider VARCHAR, model VARCHAR, requests BIGINT, cost_usd DOUBLE, made_at TIMESTAMP
+        );
+        CREATE TABLE batch_members (id VARCHAR, batch VARCHAR, request VARCHAR);
+        CREATE TABLE batch_events (id VARCHAR, batch VARCHAR, kind VARCHAR, body VARCHAR, made_at TIMESTAMP);
+    """)
+
+
+MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first, second)

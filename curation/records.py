@@ -222,12 +222,14 @@ class Request(Record):
     provider: str
     model: str
     sampling: dict[str, str | int | float] = {}
+    output_schema: dict[str, Any] | None = None  # a JSON schema that the provider holds its model to
     slot: int = 0  # the place in the plan, and
     attempt: int = 0  # how often that place was asked before: they tell apart repeats of one question
 
     @cached_property
     def id(self) -> str:
-        return content_id("rq", self.model_dump(mode="json", exclude={"prompt"}))
+        exclude = {"prompt"} if self.output_schema is not None else {"prompt", "output_schema"}
+        return content_id("rq", self.model_dump(mode="json", exclude=exclude))
 
 
 class Finish(StrEnum):

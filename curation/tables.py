@@ -49,6 +49,20 @@ def request_row(request: Request, at: datetime) -> TableRow:
     return "requests", (
         request.id, request.prompt, request.prompt_id, canonical_json(request.variables), messages, request.provider,
         request.model, canonical_json(request.sampling), request.slot, request.attempt, utc(at),
+        canonical_json(request.output_schema) if request.output_schema else None,
+    )  # fmt: skip
+
+
+REQUEST_COLUMNS = "prompt, prompt_id, variables, messages, provider, model, sampling, slot, attempt, output_schema"
+
+
+def request_from(row: Sequence[Any]) -> Request:
+    """The request in a row of `REQUEST_COLUMNS`."""
+    prompt, prompt_id, variables, messages, provider, model, sampling, slot, attempt, schema = row
+    return Request(
+        prompt=prompt, prompt_id=prompt_id, variables=json.loads(variables), messages=json.loads(messages),
+        provider=provider, model=model, sampling=json.loads(sampling), slot=slot, attempt=attempt,
+        output_schema=json.loads(schema) if schema else None,
     )  # fmt: skip
 
 
