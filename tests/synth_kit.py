@@ -19,7 +19,9 @@ from synth.run import Report, run
 
 os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent.parent)))
 FORKS = multiprocessing.get_context("forkserver")  # its children have the imports done and no threads
-FORKS.set_forkserver_preload(["synth_kit", "pytest"])  # found by PYTHONPATH: Python 3.11 does not hand it the path
+FORKS.set_forkserver_preload(
+    ["synth_kit", "provider_kit", "pytest"]
+)  # found by PYTHONPATH: Python 3.11 does not hand it the path
 SYNTH = (sys.executable, "-c", "from synth.cli import app; app()")
 TABLES = ("runs", "run_events", "prompts", "requests", "completions", "malformed", "examples", "origins", "verdicts")
 
