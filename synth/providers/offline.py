@@ -9,6 +9,8 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +18,11 @@ from curation.errors import InputError, TransientError
 from curation.records import Finish, Request
 from synth.plan import Plan
 from synth.prompts import Prompt
-from synth.providers.base import Answer
+from synth.providers.base import OVERLOADED, Answer
+
+if TYPE_CHECKING:
+    from synth.config import AskSettings
+    from synth.pricing import Price
 
 
 class OfflineSettings(BaseModel):
@@ -28,8 +34,16 @@ class OfflineSettings(BaseModel):
     """Share of requests that go wrong in some way."""
 
 
+def connect(settings: "AskSettings", plans: Sequence[Plan], assets: Path | None, price: "Price | None") -> "Offline":  # noqa: ARG001
+    """The offline provider, with the grammars of these plans."""
+    if settings.mode == "batch":
+        raise InputError("mode=batch: provider=offline answers at once and has no batches; leave mode out")
+    return Offline(settings.offline, plans)
+
+
 class Offline:
     name = "offline"
+    batches = None
 
     def __init__(self, settings: OfflineSettings, plans: Sequence[Plan]) -> None:
         self._settings = settings
@@ -50,6 +64,12 @@ class Offline:
     def sampling(self) -> dict[str, str | int | float]:
         return {"fault_rate": self._settings.fault_rate} if self._settings.fault_rate else {}
 
+    def structured(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        pass
+
     async def answer(self, request: Request) -> Answer:
         luck = int.from_bytes(hashlib.blake2b(request.id.encode(), digest_size=8).digest(), "little") / 2**64
         if self._settings.latency_ms:
@@ -67,7 +87,7 @@ class Offline:
         if kind < 0.5:
             tries = self._tries[request.id] = self._tries.get(request.id, 0) + 1
             if tries <= 1 + (kind < 0.2):
-                raise TransientError("offline: simulated busy signal")
+                raise TransientError("offline: simulated busy signal", kind=OVERLOADED)
             del self._tries[request.id]
             return self._answered(whole, Finish.STOP)
         if kind < 0.7:
@@ -77,4 +97,4 @@ class Offline:
         return self._answered("Here is what I would write about that, in general terms.", Finish.STOP)
 
     def _answered(self, text: str, finish: Finish) -> Answer:
-        return Answer(text, finish, cost_usd=0.0, model="offline")
+        return Answer(text, finish, model="offline")

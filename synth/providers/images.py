@@ -1,0 +1,144 @@
+"""Images of a request: files of the assets folder, named by their sha256, as text that fits into JSON."""
+
+import base64
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.errors import RequestRejected
+
+CACHE_BYTES = 64_000_000  # of encoded images; the pages of a document come up again and again
+_MAGIC = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that carry the size (ITU T.81, table B.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    media_type: str
+    data: str  # base64
+
+    @property
+    def url(self) -> str:
+        return f"data:{self.media_type};base64,{self.data}"
+
+
+class Images:
+    """Reads and encodes images, and keeps the last ones encoded.
+
+    Args:
+        folder: of files named by their sha256, without extension.
+        most_bytes: what one image may take, as the provider counts it.
+        encoded: whether that limit is on the base64 text, not on the file.
+        most_px: the longest side it may have; None if there is no limit.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, most_bytes: int, encoded: bool = False, most_px: int | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:  # fmt: skip
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._encoded = encoded
+        self._most_px = most_px
+        self._cache_bytes = cache_bytes
+        self._held = 0
+        self._cache: OrderedDict[str, Image] = OrderedDict()
+        self._lock = threading.Lock()  # batches are written in a thread
+
+    def of(self, names: Sequence[str]) -> list[Image]:
+        """The images of these names.
+
+        Raises:
+            RequestRejected: one is missing, of an unknown format, or too large for the provider.
+        """
+        return [self._one(name) for name in names]
+
+    def _one(self, name: str) -> Image:
+        with self._lock:
+            if image := self._cache.get(name):
+                self._cache.move_to_end(name)
+                return image
+        image = self._load(name)
+        with self._lock:
+            self._held += len(image.data) if name not in self._cache else 0
+            self._cache[name] = image
+            while self._held > self._cache_bytes:
+                self._held -= len(self._cache.popitem(last=False)[1].data)
+        return image
+
+    def _load(self, name: str) -> Image:
+        if self._folder is None:
+            raise RequestRejected(
+                f"image {name}: there is no assets folder to read it from; run inside the workspace that has it"
+            )
+        path = self._folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RequestRejected(f"{path}: the image cannot be read ({error.strerror}); import it again") from error
+        media = media_type(content)
+        if media is None:
+            raise RequestRejected(f"{path}: not a PNG, JPEG, GIF or WebP image; convert it to one of these")
+        size = (len(content) + 2) // 3 * 4 if self._encoded else len(content)
+        if size > self._most_bytes:
+            as_sent = " as base64" if self._encoded else ""
+            raise RequestRejected(
+                f"{path}: the image takes {size / 2**20:.1f} MB{as_sent}, the provider's limit is "
+                f"{self._most_bytes / 2**20:.1f} MB; render it smaller"
+            )
+        if self._most_px and (found := pixels(content)) and max(found) > self._most_px:
+            raise RequestRejected(
+                f"{path}: the image has {found[0]} x {found[1]} pixels, the provider's limit is {self._most_px} a side; render it smaller"
+            )
+        return Image(media, base64.b64encode(content).decode())
+
+
+def media_type(content: bytes) -> str | None:
+    """The media type, by the first bytes; None if it is none that providers take."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((name for start, name in _MAGIC if content.startswith(start)), None)
+
+
+def pixels(content: bytes) -> tuple[int, int] | None:
+    """Width and height, from the header; None where it is damaged."""
+    try:
+        match media_type(content):
+            case "image/png":
+                width, height = struct.unpack_from(">II", content, 16)
+            case "image/gif":
+                width, height = struct.unpack_from("<HH", content, 6)
+            case "image/webp":
+                return _webp_pixels(content)
+            case "image/jpeg":
+                return _jpeg_pixels(content)
+            case _:
+                return None
+    except (struct.error, IndexError):
+        return None
+    return width, height
+
+
+def _jpeg_pixels(content: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at < len(content) - 9:
+        if content[at] != 0xFF:
+            return None
+        if content[at + 1] in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", content, at + 5)
+            return width, height
+        at += 1 if content[at + 1] == 0xFF else 2 + struct.unpack_from(">H", content, at + 2)[0]
+    return None
+
+
+def _webp_pixels(content: bytes) -> tuple[int, int]:
+    if content[12:16] == b"VP8X":
+        return int.from_bytes(content[24:27], "little") + 1, int.from_bytes(content[27:30], "little") + 1
+    if content[12:16] == b"VP8L":
+        bits = struct.unpack_from("<I", content, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", content, 26)
+    return width & 0x3FFF, height & 0x3FFF
