@@ -41,6 +41,27 @@ def reasons(answer: str, *fields: str) -> list[str]:
         '["one", "two"]',
         '{"items": ["one", "two"]}',
         '[{"text": " one "}, {"text": "two", "note": [1, {"x": null}]}]',
+        "[{'text': 'one'}, {'text': 'two'}]",
+        "['one', 'two']",
+        "{'posts': [{'text': 'one'}, {'text': 'two'},],}",
+        '[{"text": "one",}, {"text": "two", "note": null,},]',
+        "[{“text”: “one”}, {“text”: “two”}]",
+        "[{‘text’: ‘one’}, {‘text’: ‘two’}]",
+        "[{text: 'one', safe: True, score: None}, {text: \"two\", safe: False, x: NaN}]",
+        '[ // two posts\n {"text": "one"}, /* and */ {"text": "two"} # done\n]',
+        '[{"text": /* first */ "one"}, # second:\n {"text": "two"}]',
+        '1. {"text": "one"}\n2. {"text": "two"}',
+        '- {"text": "one"}\n- {"text": "two"}',
+        '**Post 1:** {"text": "one"}\n\n**Post 2:**\n{"text": "two"}',
+        '## 1\n```json\n{"text": "one"}\n```\n## 2\n```json\n{"text": "two"}\n```',
+        '{"text": "one"}\n{"text": "two"}\n\nDo you like {them}?',
+        json.dumps(json.dumps([ONE, TWO])),
+        json.dumps(json.dumps([ONE, TWO], indent=2)),
+        "```json\n" + json.dumps([ONE, TWO]).replace('"', '\\"') + "\n```",
+        '{"items": [{"text": "one"}, {"text": "two"}]}',
+        'Posts on {topic} for [school], as {topic: x}: [{"text": "one"}, {"text": "two"}]',
+        'For {name}: {"text": "one"}, {"text": "two"}',
+        '<think>A draft: [{"text": "draft"}]</think>[{"text": "one"}, {"text": "two"}]',
     ],
 )
 def test_what_models_send_instead_of_the_plain_list_is_read(answer: str) -> None:
@@ -58,6 +79,48 @@ def test_line_breaks_numbers_and_other_scripts_are_kept() -> None:
     ]
 
 
+def test_the_words_of_a_text_are_never_touched() -> None:
+    assert texts("[{'text': 'It\\'s the dogs\\' \\\\ \"bowl\", don't you think'}]") == [
+        """It's the dogs' \\ "bowl", don't you think"""
+    ]
+    assert texts("""[{"text": "it's", }, {"text": "他说“好”。", }, {"text": "C:\\\\dir", }]""") == [
+        "it's",
+        "他说“好”。",
+        "C:\\dir",
+    ]
+    assert texts("[{“text”: “他说“好”，走了”}, {“text”: “He said “no”, and left”}]") == [
+        "他说“好”，走了",
+        "He said “no”, and left",
+    ]
+    assert texts("[{'text': '\\U0001F35A\\ud83c\\udf5a\\x41\\d// # /*'}]") == ["🍚🍚A\\d// # /*"]
+    assert texts('[{"text": "half \\ud83c!"}, {"text": "\\udf5a", }]') == ["half \ufffd!", "\ufffd"]
+    assert texts('[{"text": "It\\\'s"}]') == ["It's"]
+
+
+def test_a_text_that_holds_json_gives_no_items() -> None:
+    for answer in (
+        """[{"text": "say [{'text': 'x'}] please""",
+        """{"text": "say [{'text': 'x'}] please""",
+        """{'text': 'say {"text": "x"} please""",
+        """["say {'text': 'x'} please""",
+        """[{"text": "say "hi" [{'text': 'x'}]"}]""",
+        """{"tags": ["a", "b"], "te""",
+        """{"text": "one", "tags": ["a", "b""",
+    ):
+        assert texts(answer) == [], answer
+
+
+def test_a_cut_object_around_the_list_gives_the_whole_items_of_the_list() -> None:
+    for cut in (
+        "{'count': 2, 'posts': [{'text': 'one'}, {'te",
+        "{'posts': [{'text': 'one'}], 'mo",
+        "{posts: [{text: 'one'}, ",
+    ):
+        parsed = parse.items(cut, TEXT)
+        assert parsed.items == [(0, ONE)]
+        assert [parse.reason_of(why) for _, why in parsed.malformed] == [parse.Reason.CUT_OFF]
+
+
 def test_several_fields_and_only_those() -> None:
     parsed = parse.items('[{"title": "Fan", "text": "Works.", "price": "$5"}]', ("title", "text"))
     assert parsed.items == [(0, {"title": "Fan", "text": "Works."})]
@@ -68,21 +131,33 @@ def test_several_fields_and_only_those() -> None:
     [
         ("", "empty answer"),
         (" \n ", "empty answer"),
+        ("<think>I could write [{'text': 'a draft'}]", "empty answer"),
         ("I'm sorry, but I can't help with that.", "no JSON in the answer"),
         ("[]", "the list is empty"),
         ('{"posts": []}', "the list is empty"),
-        ('[{"txt": "one"}]', "item lacks field 'text'"),
-        ("[{}]", "item lacks field 'text'"),
-        ('[{"text": ""}]', "field 'text' is empty"),
-        ('[{"text": "  "}]', "field 'text' is empty"),
-        ('[{"text": null}]', "field 'text' is a NoneType, not a text"),
-        ('[{"text": ["a"]}]', "field 'text' is a list, not a text"),
-        ('[{"text": true}]', "field 'text' is a bool, not a text"),
-        ("[1]", "item is a int, not an object"),
-        ("[null]", "item is a NoneType, not an object"),
-        ('{"text": "one', "broken JSON at character 9: Unterminated string"),
-        ("{nonsense}", "broken JSON at character 1: "),
-        ('["a', "broken JSON at character 1: Unterminated string"),
+        ('[{"txt": "one"}]', "item lacks a field: 'text'"),
+        ("[{}]", "item lacks a field: 'text'"),
+        ('[{"text": ""}]', "field is empty: 'text'"),
+        ('[{"text": "  "}]', "field is empty: 'text'"),
+        ('[{"text": null}]', "field is not a text: 'text' is null"),
+        ('[{"text": ["a"]}]', "field is not a text: 'text' is a list"),
+        ('[{"text": true}]', "field is not a text: 'text' is true or false"),
+        ('[{"text": NaN}]', "field is not a text: 'text' is no number"),
+        ("[1]", "item is not an object: it is a number"),
+        ("[null]", "item is not an object: it is null"),
+        ('{"text": "one', "broken JSON, cut off: a text is not closed, at character 9"),
+        ('["a', "broken JSON, cut off: a text is not closed, at character 1"),
+        ("['a'", "broken JSON, cut off: a text is not closed, at character 1"),
+        ('{"text": "one"', "broken JSON, cut off: it is not closed, at character 14"),
+        ("{nonsense}", "broken JSON: a colon is missing, at character 9"),
+        ('[{"text": "He said "hi" to me"}]', "broken JSON: a quotation mark within a text has no backslash, at character 19"),
+        ('["He said "hi" to me", "two"]', "broken JSON: a quotation mark within a text has no backslash, at character 10"),
+        ('[{“text”: “a “b ”, “x”: “c”}]', "broken JSON: which quotation mark closes a text is not clear"),
+        ("[{'text': '\\uD8", "broken JSON, cut off"),
+        ("[{'text': '\\uXYZW'}]", "broken JSON: \\uXYZW is no character"),
+        ("[{'text': 'a', 'text': 'b'}]", "broken JSON: the key 'text' is there twice"),
+        ("[{'text': 007}]", "broken JSON: no value starts here"),
+        ("[{'a': " * 60 + "1", "broken JSON: it is nested too deep"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(answer: str, said: str) -> None:
@@ -90,6 +165,7 @@ def test_what_cannot_be_read_says_why(answer: str, said: str) -> None:
     assert parsed.items == []
     assert len(parsed.malformed) == 1
     assert parsed.malformed[0][1].startswith(said)
+    assert parse.reason_of(parsed.malformed[0][1]) == said.partition(":")[0]
 
 
 def test_bad_items_do_not_spoil_the_good_ones_and_keep_their_places() -> None:
@@ -99,7 +175,7 @@ def test_bad_items_do_not_spoil_the_good_ones_and_keep_their_places() -> None:
 
 
 def test_a_text_alone_is_no_item_where_two_fields_are_wanted() -> None:
-    assert reasons('["one"]', "title", "text") == ["item is a str, not an object"]
+    assert reasons('["one"]', "title", "text") == ["item is not an object: it is a text"]
 
 
 def test_tags_are_not_taken_for_posts() -> None:
@@ -114,7 +190,7 @@ def test_deep_nesting_is_malformed(unit: str) -> None:
 
 
 def test_a_number_that_is_too_long_is_malformed() -> None:
-    assert reasons('[{"text": ' + "1" * 5000 + "}]")[0].startswith("broken JSON at character 1: ")
+    assert reasons('[{"text": ' + "1" * 5000 + "}]") == ["broken JSON: no value starts here, at character 10"]
 
 
 # -- cut off -----------------------------------------------------------------------------------------------------
@@ -191,3 +267,56 @@ def test_what_was_asked_for_is_read_whole(posts: list[str], ascii_only: bool) ->
     parsed = parse.items(answer, TEXT)
     assert [item["text"] for _, item in parsed.items] == [post.strip() for post in posts]
     assert not parsed.malformed
+
+
+# -- any dialect, cut anywhere -----------------------------------------------------------------------------------
+
+
+def smart(item: dict[str, str]) -> str:
+    return "{" + ", ".join(f"“{name}”: “{value}”" for name, value in item.items()) + "}"
+
+
+def escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("'", "\\'")
+
+
+DIALECTS = {
+    "python": repr,
+    "unquoted keys": lambda items: "[" + ",".join("{" + "".join(f"{k}: {json.dumps(v)}, " for k, v in i.items()) + "}" for i in items) + ",]",
+    "comments": lambda items: "[ // posts\n" + ", # next\n".join("{" + ",".join(f"'{k}' /* : */: {json.dumps(v)}" for k, v in i.items()) + "}" for i in items) + "\n]",
+    "single quotes": lambda items: "[" + ", ".join("{" + ", ".join(f"'{k}': '{escaped(v)[1:-1]}'" for k, v in i.items()) + "}" for i in items) + "]",
+    "lines": lambda items: "\n".join(json.dumps(i) for i in items),
+    "numbered": lambda items: "\n".join(f"{n}. {i!r}" for n, i in enumerate(items, 1)),
+    "fences": lambda items: "\n".join(f"```json\n{json.dumps(i)}\n```" for i in items),
+    "wrapper": lambda items: repr({"posts": items}),
+    "schema": lambda items: json.dumps({"items": items}, ensure_ascii=False),
+    "text": lambda items: json.dumps(json.dumps(items, ensure_ascii=False)),
+    "backslashes": lambda items: json.dumps(json.dumps(items))[1:-1],
+    "smart": lambda items: "[" + ", ".join(map(smart, items)) + "]",
+}  # fmt: skip
+UNSAID = {"smart": set("“”\\")}  # what a dialect has no way to write
+
+
+WORDS = st.text("ab'\"{}[]:,\\\n“”‘’#/*· 食物🍚é\ud83c\udf5a0u", min_size=1, max_size=14) | st.sampled_from(
+    ["don't", "[{'text': 'x'}]", '{"text": "x"}', "a', 'b", '", "', "}]", "\\", "\\'", "1. {", "```", "//", "None"]
+)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_a_list_in_any_dialect_cut_anywhere_gives_whole_items_from_its_beginning(
+    dialect: str, data: st.DataObject
+) -> None:
+    unsaid = UNSAID.get(dialect, set())
+    word = WORDS.filter(lambda text: text.strip() and not unsaid & set(text))
+    listed = data.draw(st.lists(st.fixed_dictionaries({"text": word, "note": word}), min_size=1, max_size=4))
+    answer = data.draw(st.sampled_from(["", "Here {you} are [all]:\n", "```\n"])) + DIALECTS[dialect](listed)
+    wanted = [item["text"].encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() for item in listed]
+    if dialect != "smart":  # a text with quotation marks of its own cannot always be told
+        parsed = parse.items(answer, TEXT)
+        assert [item["text"] for _, item in parsed.items] == wanted
+        assert not parsed.malformed
+    for cut in range(len(answer)):
+        found = texts(answer[:cut])
+        assert found == wanted[: len(found)], answer[:cut]
