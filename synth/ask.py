@@ -1,59 +1,94 @@
 """The durable `ask`: what was answered before is read back, what was not is asked once and on disk before the caller goes on.
 
-Concurrency, retries and limits live here and in no program. A slot is taken only while the provider is working.
+Concurrency, rate limits, retries, budget and batches live behind it and in no program. Four things are kept apart: transport failures (a
+few jittered retries), rate limits (waited out, they cost no retry), answers cut off or unreadable (the program asks for the
+rest), and refusals (an outcome, kept and counted). A place in flight is taken only while the provider is working.
 """
 
 import asyncio
+import contextlib
 import random
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from curation.errors import TilthError, TransientError
-from curation.journal import Writer
-from curation.records import Completion, Request, now
+from curation.errors import ProviderError, RequestRejected, TilthError, TransientError
+from curation.records import Completion, Request
 from curation.store import Store
-from curation.tables import COMPLETION_COLUMNS, completion_from, completion_row, request_row
-from synth.providers.base import Provider
-from synth.tally import Traffic
+from curation.tables import COMPLETION_COLUMNS, completion_from
+from synth.ledger import Ledger, Stopped
+from synth.limiter import Limiter
+from synth.providers.base import OVERLOADED, RATE_LIMIT, TIMEOUT, Answer, Provider
+from synth.tally import Traffic, count
+
+if TYPE_CHECKING:
+    from synth.batching import BatchDesk
 
 Known = dict[str, Completion]  # by request id; an answer is taken out when it is read back
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.2, 30.0
+PATIENCE_S = 900.0  # how long a provider may say "too much" to everything before a request is given up for now
+HOPELESS = 20  # failed requests that stop a run which has had no answer at all
 
 
-class Stopped(TilthError):
-    """No more requests are made: a limit was met, the user said stop, or the provider failed for good."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How hard a provider may be asked."""
+
+    concurrency: int
+    retries: int
+    timeout_s: float
+    max_requests: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 class Engine:
-    """Asks a provider on behalf of all programs of a run.
+    """Asks a provider on behalf of all programs of a run; lives in one event loop, between `open` and `close`."""
 
-    Args:
-        max_requests: bound on requests of the run, replayed ones included; None for no bound.
-        retries: how often a request is sent again after a `TransientError`.
-    """
-
-    def __init__(
-        self,
-        provider: Provider,
-        writer: Writer,
-        *,
-        run: str,
-        concurrency: int,
-        retries: int,
-        max_requests: int | None = None,
-    ) -> None:
-        self.traffic = Traffic()
+    def __init__(self, provider: Provider, ledger: Ledger, limits: Limits, *, desk: "BatchDesk | None" = None) -> None:
+        self.traffic: Traffic = ledger.traffic
         self.stopped: TilthError | None = None
         self._provider = provider
-        self._writer = writer
-        self._run = run
-        self._slots = asyncio.Semaphore(concurrency)
-        self._retries = retries
-        self._max_requests = max_requests
+        self._ledger = ledger
+        self._limits = limits
+        self._desk = desk
+        self._limiter: Limiter | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._last_answer = 0.0
+        self._in_vain = 0
+        self._last_failure: ProviderError | None = None
         self._jitter = random.Random()
+
+    @property
+    def in_batches(self) -> bool:
+        """Whether requests are handed over in batches."""
+        return self._desk is not None
+
+    def open(self) -> None:
+        self._limiter = Limiter(
+            self._limits.concurrency, self.traffic, requests_per_minute=self._limits.requests_per_minute,
+            tokens_per_minute=self._limits.tokens_per_minute,
+        )  # fmt: skip
+        self._last_answer = time.monotonic()
+        if self._desk is not None:
+            self._serving = asyncio.get_running_loop().create_task(self._desk.serve())
+
+    async def close(self) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+        await self._provider.close()
 
     def stop(self, reason: TilthError) -> None:
         """Let what is in flight finish and refuse the rest; the first reason stands."""
-        self.stopped = self.stopped or reason
+        if self.stopped is None:
+            self.stopped = reason
+            self._stopping.set()
+            if self._limiter is not None:
+                self._limiter.turn_away(Stopped(str(reason)))
+            if self._desk is not None:
+                self._desk.stop()
 
     async def ask(self, request: Request, known: Known) -> Completion:
         """The answer to a request.
@@ -61,65 +96,114 @@ class Engine:
         Raises:
             Stopped: no more requests are made.
             TransientError: the provider still failed after all retries.
-            ProviderError: the provider will never answer this.
+            RequestRejected: the provider will never answer this.
+            ProviderError: it will never answer anything.
         """
         if (completion := known.pop(request.id, None)) is not None:
             self.traffic.replayed += 1
             return completion
-        async with self._slots:
-            self._may_ask()
-            self.traffic.asked += 1
-            self.traffic.in_flight += 1
-            try:
-                return await self._ask_provider(request)
-            finally:
-                self.traffic.in_flight -= 1
+        self._may_ask()
+        try:
+            if self._desk is not None:
+                self.traffic.asked += 1
+                completion = await self._desk.ask(request)
+            else:
+                completion = await self._ask_live(request)
+        except Stopped as stopped:
+            self.stop(stopped)
+            raise
+        except (TransientError, RequestRejected) as error:
+            self.traffic.failed += 1
+            self._in_vain += 1
+            self._last_failure = error
+            self.give_up_if_in_vain(HOPELESS)
+            raise
+        return completion
 
     def _may_ask(self) -> None:
-        if self._max_requests is not None and self.traffic.asked + self.traffic.replayed >= self._max_requests:
-            self.stop(Stopped(f"max_requests={self._max_requests} is used up"))
+        most = self._limits.max_requests
+        if most is not None and self.traffic.asked + self.traffic.replayed >= most:
+            self.stop(Stopped(f"max_requests={most} is used up"))
         if self.stopped is not None:
             raise Stopped(str(self.stopped))
 
-    async def _ask_provider(self, request: Request) -> Completion:
-        for attempt in range(self._retries + 1):
-            began = time.monotonic()
+    def give_up_if_in_vain(self, enough: int = 1) -> None:
+        """A host that is not there, a schema that no request gets past: when `enough` requests failed and none was ever
+        answered, stop with that, rather than fail fifty thousand times."""
+        answered = self.traffic.answered + self.traffic.replayed
+        if not answered and self._in_vain >= enough and self._last_failure is not None:
+            self.stop(ProviderError(str(self._last_failure)))
+
+    async def _ask_live(self, request: Request) -> Completion:
+        failures = throttled = 0
+        began, first = time.monotonic(), True
+        while True:
             try:
-                answer = await self._provider.answer(request)
+                return await self._send(request, first=first)
             except TransientError as error:
+                first = False
+                count(self.traffic.faults, error.kind)
                 if self.stopped is not None:
                     raise Stopped(str(self.stopped)) from error
-                if attempt == self._retries:
-                    self.traffic.failed += 1
+                if error.kind == RATE_LIMIT:
+                    throttled += 1
+                    self.traffic.throttled += 1
+                    if time.monotonic() - max(began, self._last_answer) > PATIENCE_S:
+                        raise
+                    if error.retry_after_s is None:  # else the limiter holds it back, with all others
+                        await self._back_off(throttled, None)
+                    continue
+                failures += 1
+                if failures > self._limits.retries:
                     raise
                 self.traffic.retries += 1
-                await asyncio.sleep(self._backoff(attempt, error.retry_after_s))
-                continue
-            completion = Completion(
-                request=request.id, text=answer.text, finish=answer.finish, input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens, cost_usd=answer.cost_usd, latency_s=time.monotonic() - began,
-                model=answer.model, raw=answer.raw, at=now(),
-            )  # fmt: skip
-            rows = [request_row(request, completion.at), completion_row(completion, run=self._run, slot=request.slot)]
-            self._writer.append(rows, durable=True)  # no await since the answer came: it cannot get lost between
-            self._count(completion)
+                await self._back_off(failures, error.retry_after_s)
+
+    async def _send(self, request: Request, *, first: bool) -> Completion:
+        assert self._limiter is not None, "the engine was not opened"
+        worst = self._ledger.worst_usd(request)
+        slot = await self._limiter.enter(self._ledger.usual_tokens)
+        reserved, tokens = 0.0, None
+        try:
+            reserved = await self._ledger.reserve(worst)
+            if first:
+                self._may_ask()
+                self.traffic.asked += 1
+            elif self.stopped is not None:
+                raise Stopped(str(self.stopped))
+            began = time.monotonic()
+            answer = await self._answer(request)
+            completion = self._ledger.keep(request, answer, latency_s=time.monotonic() - began)
+            self._last_answer = time.monotonic()
+            tokens = completion.input_tokens + completion.output_tokens
+            self._limiter.succeeded(answer.headroom)
             return completion
-        raise AssertionError("the last attempt returns or raises")
+        except TransientError as error:
+            if error.kind in (RATE_LIMIT, OVERLOADED):
+                self._limiter.throttled(slot, error.retry_after_s)
+            if error.maybe_paid:
+                self._ledger.lose(request, error.kind)
+            raise
+        finally:
+            self._ledger.release(reserved)
+            self._limiter.leave(slot, tokens=tokens)
 
-    def _backoff(self, attempt: int, retry_after_s: float | None) -> float:
-        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**attempt)
-        return retry_after_s if retry_after_s is not None else self._jitter.uniform(0, longest)
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                return await self._provider.answer(request)
+        except TimeoutError as error:
+            raise TransientError(
+                f"{self._provider.name}: no answer in {self._limits.timeout_s:g} s (timeout_s)",
+                kind=TIMEOUT,
+                maybe_paid=True,
+            ) from error
 
-    def _count(self, completion: Completion) -> None:
-        traffic = self.traffic
-        traffic.input_tokens += completion.input_tokens
-        traffic.output_tokens += completion.output_tokens
-        finish = str(completion.finish)
-        traffic.finishes[finish] = traffic.finishes.get(finish, 0) + 1
-        if completion.cost_usd is None:
-            traffic.unpriced += 1
-        else:
-            traffic.cost_usd += completion.cost_usd
+    async def _back_off(self, failures: int, retry_after_s: float | None) -> None:
+        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (failures - 1))
+        seconds = retry_after_s if retry_after_s is not None else self._jitter.uniform(0, longest)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
 def answered_slots(store: Store, prompt_id: str, model: str) -> int:

@@ -51,13 +51,27 @@ class Progress:
             sys.stderr.flush()
 
     def line(self) -> str:
-        """One line: accepted of wanted, requests, rate, rejects, cost, time left."""
+        """One line: accepted of wanted, requests, rate, rejects, cost now and at the end, time left."""
         accepted, wanted = self._count()
         traffic = self._traffic
         return (
             f"accepted {accepted:,}/{wanted:,} · asked {traffic.asked:,} · replayed {traffic.replayed:,} · "
-            f"{self._rate():,.0f} examples/s · rejected {_rejects(self._tallies) or 'none'} · {cost(traffic)} · ETA {self._eta()}"
+            f"{self._rate():,.0f} examples/s · rejected {_rejects(self._tallies) or 'none'} · {cost(traffic)}"
+            f"{self._projected()} · ETA {self._eta()}"
         )
+
+    def _projected(self) -> str:
+        """What it will have cost in the end, at the present price of an accepted example."""
+        accepted, wanted = self._count()
+        spent = self._traffic.cost_usd + self._traffic.lost_usd
+        fresh = accepted - self._replayed_examples()
+        if spent <= 0 or fresh < 20 or accepted >= wanted:
+            return ""
+        return f" (about ${spent + spent / fresh * (wanted - accepted):,.2f} in the end)"
+
+    def _replayed_examples(self) -> float:
+        traffic = self._traffic
+        return self._count()[0] * traffic.replayed / max(1, traffic.replayed + traffic.answered)
 
     def _panel(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
@@ -69,11 +83,20 @@ class Progress:
             )
         if len(running) > 8:
             table.add_row(f"... and {len(running) - 8} more prompts")
-        traffic = self._traffic
-        busy = f"{traffic.in_flight} in flight, {traffic.retries:,} retries"
         return Group(
-            table, Text(self.line(), style="bold"), Text(f"{busy} · Ctrl-C finishes what is in flight", style="dim")
+            table,
+            Text(self.line(), style="bold"),
+            Text(f"{self._busy()} · Ctrl-C finishes what is in flight", style="dim"),
         )
+
+    def _busy(self) -> str:
+        traffic = self._traffic
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        tokens = (traffic.input_tokens + traffic.output_tokens) / seconds
+        parts = [f"{traffic.in_flight} in flight of {traffic.at_once}"]
+        parts += [f"{traffic.batches} batches"] if traffic.batches else []
+        parts += [f"{60 * traffic.answered / seconds:,.0f} requests/min, {tokens:,.0f} tokens/s"] if tokens else []
+        return ", ".join([*parts, *(f"{kind} {times:,}" for kind, times in most_common(traffic.faults)[:4])])
 
     def _count(self) -> tuple[int, int]:
         return sum(tally.accepted for tally in self._tallies), sum(tally.wanted for tally in self._tallies)
@@ -97,8 +120,19 @@ def duration(seconds: float) -> str:
 
 
 def cost(traffic: Traffic) -> str:
+    """Dollars; what may have been paid for answers that never came, and answers whose price is not known, beside them."""
+    lost = (
+        f" + at most {dollars(traffic.lost_usd)} for {traffic.lost:,} answers that never came" if traffic.lost else ""
+    )
+    if traffic.unpriced and not traffic.cost_usd:
+        return f"cost unknown ({traffic.unpriced:,} answers){lost}"
     unknown = f" + {traffic.unpriced:,} answers of unknown price" if traffic.unpriced else ""
-    return f"${traffic.cost_usd:,.2f}{unknown}"
+    return f"{dollars(traffic.cost_usd)}{unknown}{lost}"
+
+
+def dollars(amount: float) -> str:
+    """`$12.34`; a small sum to two significant digits."""
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
 
 
 def most_common(counts: Mapping[str, int]) -> list[tuple[str, int]]:

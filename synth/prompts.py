@@ -1,5 +1,6 @@
 """Prompt files: what they hold, how they are found, read and rendered."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ class Prompt(BaseModel):
     axes: dict[str, tuple[str | int, ...]] = Field(min_length=1)
     language: tuple[str, ...] = Field(default=("en", "zh", "ms", "ta"), min_length=1)
     output: dict[str, str] = Field(min_length=1)
+    images: tuple[Path, ...] = ()  # shown with every request; relative to the prompt's file
     system: str = ""
     user: str = Field(min_length=1)
     offline: dict[str, dict[str, object]] = {}
@@ -60,7 +62,21 @@ class Prompt(BaseModel):
     @cached_property
     def fingerprint(self) -> str:
         meaning = self.model_dump(mode="json", include={"task", "surface", "labels", "output", "system", "user"})
+        if self.images:
+            meaning["images"] = list(self.image_files)
         return content_id("pr", meaning)
+
+    @cached_property
+    def image_files(self) -> dict[str, Path]:
+        """The prompt's images by the sha256 of their bytes."""
+        files = {}
+        for image in self.images:
+            path = self.path.parent / image
+            try:
+                files[hashlib.sha256(path.read_bytes()).hexdigest()] = path
+            except OSError as error:
+                raise InputError(f"{self.path}: images: {path}: {error.strerror}") from error
+        return files
 
     @cached_property
     def grammar_fingerprint(self) -> str:
@@ -104,6 +120,7 @@ class Prompt(BaseModel):
     def check(self) -> None:
         """Raises InputError if any template or grammar of this prompt is unusable."""
         self._templates  # noqa: B018  (compiling is the check)
+        self.image_files  # noqa: B018
         for language in self.language:
             first = {axis: values[0] for axis, values in self.axes.items()}
             self.messages(language, first, self.per_request)
@@ -134,18 +151,20 @@ class Prompt(BaseModel):
                     what = "no field of an example" if wrong["type"] == "extra_forbidden" else wrong["msg"]
                     raise InputError(f"{self.path}: {field}: {what}, got {wrong['input']!r}") from error
 
-    def messages(self, language: str, axes: Mapping[str, Value], count: int) -> tuple[Message, ...]:
-        """The messages that ask for `count` items of one cell."""
+    def messages(
+        self, language: str, axes: Mapping[str, Value], count: int, *, structured: bool = False
+    ) -> tuple[Message, ...]:
+        """The messages that ask for `count` items of one cell; `structured`, if the model is held to `output_schema`."""
         variables = {
             **axes,
             "language": language,
             "language_name": LANGUAGE_NAMES.get(language, language),
             "per_request": count,
-            "format_instructions": self.format_instructions(count),
+            "format_instructions": self.format_instructions(count, structured=structured),
         }
         rendered = {role: self._render(role, variables) for role in ("system", "user")}
         system = (Message(role="system", content=rendered["system"]),) if rendered["system"] else ()
-        return (*system, Message(role="user", content=rendered["user"]))
+        return (*system, Message(role="user", content=rendered["user"], images=tuple(self.image_files)))
 
     def example_labels(self, axes: Mapping[str, Value]) -> dict[str, Value]:
         """The labels of one cell: constants, or templates over the axes (`severity: "{{ severity }}"`)."""
@@ -154,10 +173,26 @@ class Prompt(BaseModel):
             for key, value in self.labels.items()
         }
 
-    def format_instructions(self, count: int) -> str:
+    def format_instructions(self, count: int, *, structured: bool = False) -> str:
         fields = "\n".join(f'- "{name}": {about}' for name, about in self.output.items())
         things = "one object" if count == 1 else f"exactly {count} objects"
-        return f"Answer with a JSON array of {things} and nothing else. Each object has these string fields:\n{fields}"
+        whole = f'a JSON object whose "items" is an array of {things}' if structured else f"a JSON array of {things}"
+        return f"Answer with {whole} and nothing else. Each object has these string fields:\n{fields}"
+
+    def output_schema(self) -> dict[str, object]:
+        """The JSON schema of an answer; an object at the top, as providers demand."""
+        item = {
+            "type": "object",
+            "properties": {name: {"type": "string", "description": about} for name, about in self.output.items()},
+            "required": list(self.output),
+            "additionalProperties": False,
+        }
+        return {
+            "type": "object",
+            "properties": {"items": {"type": "array", "items": item}},
+            "required": ["items"],
+            "additionalProperties": False,
+        }
 
     def _render(self, where: str, variables: Mapping[str, Value]) -> str:
         try:

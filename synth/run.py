@@ -6,31 +6,30 @@ move down, so there is one fixed point whatever the order (deferred acceptance: 
 """
 
 import asyncio
-import contextlib
-import signal
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from importlib.metadata import version
+from dataclasses import dataclass
 from itertools import islice
 
-from curation.errors import TilthError, TransientError
+from curation.assets import keep
+from curation.errors import RequestRejected, TilthError, TransientError
 from curation.journal import Writer
 from curation.records import Decision, Finish, canonical_json, content_id, now
 from curation.store import Store
 from curation.tables import TableRow, example_row, malformed_row, origin_row, utc, verdict_row
-from synth.ask import Engine, Known, Stopped, answered_slots, answers
+from synth.ask import Engine, Known, answered_slots, answers
 from synth.choice import plans
 from synth.config import RunSettings
+from synth.ledger import Stopped
 from synth.plan import Plan, Slot
-from synth.programs.single import Candidate, Produced, produce
+from synth.programs.single import Candidate, Produced, produce, request_for
 from synth.progress import Progress
 from synth.prompts import Prompt
-from synth.providers import connect
 from synth.providers.base import Provider
+from synth.session import Session, session
 from synth.tally import Tally, Traffic
 
 BLOCK = 1024  # slots whose stored answers are read back at once
+SALVAGE_ROUNDS = 2  # how often slots that got no answer are tried again when all others are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,76 +46,60 @@ class Report:
         return all(tally.accepted >= tally.wanted for tally in self.tallies)
 
 
-def run(settings: RunSettings, progress: Progress) -> Report:
+def run(settings: RunSettings, progress: Progress, chosen: Sequence[Plan] | None = None) -> Report:
     """Run prompts until each has its `n` accepted examples, or a limit says stop.
+
+    Args:
+        chosen: the plans of these settings, if they are made already.
 
     Raises:
         InputError: a setting, prompt or provider that cannot be used.
         ProviderError: the provider failed for good; what it answered before is stored.
         WorkspaceError: the store cannot be written; what was answered is in the journal.
     """
-    chosen = plans(settings)
-    provider = connect(settings.provider, plans=chosen, offline=settings.offline)
-    store = Store(settings.workspace)
-    started = now()
-    described = canonical_json(settings.model_dump(mode="json", exclude={"workspace", "as_json"}))
-    identity = content_id("rn", [described, started.isoformat()])
-    with contextlib.ExitStack() as held:
-        for plan in chosen:
-            name = content_id("pl", [plan.prompt.fingerprint, provider.model(plan.prompt), plan.seed])
-            held.enter_context(
-                store.hold(name, f"a run of prompt {plan.prompt.name!r} with provider {provider.name!r}")
-            )
-        writer = held.enter_context(Writer(store))
-        writer.append([("runs", (identity, described, version("tilth"), utc(started)))], durable=True)
-        writer.append([_prompt_row(plan.prompt) for plan in chosen], durable=True)
-        engine = Engine(
-            provider, writer, run=identity, concurrency=settings.concurrency, retries=settings.retries,
-            max_requests=settings.max_requests or 3 * sum(plan.size for plan in chosen) + 10,
-        )  # fmt: skip
-        fillings = [Filling(plan, engine, provider, store, writer, settings.max_attempts) for plan in chosen]
-        tallies = [filling.tally for filling in fillings]
+    chosen = plans(settings) if chosen is None else chosen
+    tallies = [Tally(plan.prompt.name, plan.n) for plan in chosen]
+    with session(
+        settings, progress, hold=locks(chosen, settings), plans=chosen, tallies=tallies,
+        spent_on=[plan.prompt.fingerprint for plan in chosen], max_requests=3 * sum(plan.size for plan in chosen) + 10,
+    ) as opened:  # fmt: skip
+        keep_prompts(opened, chosen)
+        fillings = [Filling(plan, opened, settings, tally) for plan, tally in zip(chosen, tallies, strict=True)]
         if not settings.as_json:
             progress.note(_headline(chosen, settings))
-        with progress.watch(tallies, engine.traffic):
-            try:
-                asyncio.run(_fill_all(fillings, engine, progress, window=4 * settings.concurrency))
-            except asyncio.CancelledError:
-                engine.stop(Stopped("interrupted twice: what was in flight is asked again next time"))
-        stopped = None if engine.stopped is None else str(engine.stopped)
-        event = {"tallies": [asdict(tally) for tally in tallies], "traffic": asdict(engine.traffic), "stopped": stopped}
-        ended = now()
-        row = (content_id("ev", [identity, ended.isoformat()]), identity, "ended", canonical_json(event), utc(ended))
-        writer.append([("run_events", row)], durable=True)
-    if engine.stopped is not None and not isinstance(engine.stopped, Stopped):
-        raise engine.stopped
-    return Report(identity, tallies, engine.traffic, stopped)
+        batches = opened.provider.batches if settings.mode == "batch" else None
+        window = batches.most_requests if batches else 4 * settings.concurrency
+        opened.work(lambda: _fill_all(fillings, opened.engine, progress, window=window), tallies)
+    return Report(opened.run, tallies, opened.engine.traffic, opened.stopped)
+
+
+def locks(chosen: Sequence[Plan], settings: RunSettings) -> dict[str, str]:
+    """What nobody else may do meanwhile: two processes on one plan would pay for the same answers."""
+    return {
+        content_id("pl", [plan.prompt.fingerprint, settings.provider, settings.model, plan.seed]): (
+            f"a run of prompt {plan.prompt.name!r} with provider {settings.provider!r}"
+        )
+        for plan in chosen
+    }
+
+
+def keep_prompts(opened: Session, chosen: Sequence[Plan]) -> None:
+    """Write down what will be asked: the prompts' words, and their images."""
+    rows = [_prompt_row(plan.prompt) for plan in chosen]
+    images = {sha256: path for plan in chosen for sha256, path in plan.prompt.image_files.items()}
+    rows += [keep(opened.store.workspace / "assets", sha256, path) for sha256, path in images.items()]
+    opened.writer.append(rows, durable=True)
 
 
 def _headline(chosen: Sequence[Plan], settings: RunSettings) -> str:
     names = chosen[0].prompt.name if len(chosen) == 1 else f"{len(chosen)} prompts"
     total, requests = sum(plan.n for plan in chosen), sum(plan.size for plan in chosen)
-    return f"{names}: {total:,} examples in {requests:,} requests, provider {settings.provider}, workspace {settings.workspace}"
+    who = f"{settings.provider} {settings.model}" if settings.model else settings.provider
+    how = " in batches" if settings.mode == "batch" else ""
+    return f"{names}: {total:,} examples in {requests:,} requests{how}, provider {who}, workspace {settings.workspace}"
 
 
 async def _fill_all(fillings: "Sequence[Filling]", engine: Engine, progress: Progress, *, window: int) -> None:
-    loop, whole = asyncio.get_running_loop(), asyncio.current_task()
-    assert whole is not None
-    draining = False
-
-    def interrupted() -> None:
-        nonlocal draining
-        if draining:
-            whole.cancel()
-        else:
-            draining = True
-            engine.stop(Stopped("interrupted"))
-            progress.note(
-                f"stopping: {engine.traffic.in_flight} answers in flight will be kept; Ctrl-C again stops at once"
-            )
-
-    for signalled in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signalled, interrupted)
     open_slots = asyncio.Semaphore(window)
     async with asyncio.TaskGroup() as group:
         for filling in fillings:
@@ -130,27 +113,33 @@ async def _fill_all(fillings: "Sequence[Filling]", engine: Engine, progress: Pro
                         return
                     task = group.create_task(filling.fill(slot, known.pop(slot.number, {})))
                     task.add_done_callback(lambda _: open_slots.release())
+    for _ in range(SALVAGE_ROUNDS):
+        left = sum(len(filling.unanswered) for filling in fillings)
+        if not left or engine.stopped is not None:
+            break
+        progress.note(f"asking once more for {left:,} places of the plan that got no answer")
+        async with asyncio.TaskGroup() as group:
+            for filling in fillings:
+                filling.salvage(group)
+    engine.give_up_if_in_vain()
 
 
 class Filling:
     """Fills the plan of one prompt."""
 
-    def __init__(
-        self, plan: Plan, engine: Engine, provider: Provider, store: Store, writer: Writer, max_attempts: int
-    ) -> None:
+    def __init__(self, plan: Plan, opened: Session, settings: RunSettings, tally: Tally) -> None:
         self.plan = plan
-        self.tally = Tally(plan.prompt.name, plan.n)
+        self.tally = tally
         self.group: asyncio.TaskGroup | None = None
-        self._engine = engine
-        self._store = store
-        self._writer = writer
-        self._max_attempts = max_attempts
-        self._model = provider.model(plan.prompt)
-        self._produce = partial(
-            produce, plan.prompt, provider=provider.name, model=self._model,
-            sampling={"seed": plan.seed, **provider.sampling()},
-        )  # fmt: skip
-        self._answered = answered_slots(store, plan.prompt.fingerprint, self._model)
+        self.unanswered: dict[int, str] = {}  # slot -> why
+        self._engine: Engine = opened.engine
+        self._store: Store = opened.store
+        self._writer: Writer = opened.writer
+        self._provider: Provider = opened.provider
+        self._max_attempts = settings.max_attempts
+        self._retry = settings.retry
+        self._model = opened.provider.model(plan.prompt)
+        self._answered = answered_slots(opened.store, plan.prompt.fingerprint, self._model)
         self._owner: dict[int, int] = {}  # text -> the lowest slot that came up with it
         self._places: dict[int, Place] = {}  # of slots that are at work, or did not get all they want from one answer
         self._short: set[int] = set()
@@ -166,19 +155,34 @@ class Filling:
         place = self._places[slot.number] = Place(known)
         await self._go_on(slot, place)
 
+    def salvage(self, group: asyncio.TaskGroup) -> None:
+        """Go on with the slots that got no answer."""
+        self.group = group
+        for number in list(self.unanswered):
+            place = self._places[number]
+            place.busy = True
+            group.create_task(self._go_on(self.plan.slot(number), place))
+
     async def _go_on(self, slot: Slot, place: "Place") -> None:
         """Each attempt asks for what the slot's own answers lack, not for what it lost to other slots: so what is asked
         does not depend on timing."""
         self._short.discard(slot.number)
+        self.unanswered.pop(slot.number, None)
         try:
             while not self._full(slot, place):
-                if place.attempts == self._max_attempts:
+                request = request_for(
+                    self.plan.prompt, slot, place.attempts, max(1, self.plan.per_request - place.usable),
+                    provider=self._provider, model=self._model, seed=self.plan.seed,
+                )  # fmt: skip
+                replayed = request.id in place.known
+                if place.attempts >= self._max_attempts + place.forgiven and not replayed:
                     self._short.add(slot.number)
                     return
-                count = max(1, self.plan.per_request - place.usable)
-                ask = partial(self._engine.ask, known=place.known)
-                produced = await self._produce(slot, place.attempts, count, ask=ask)
+                produced = await produce(
+                    self.plan.prompt, slot, request, ask=lambda asked: self._engine.ask(asked, place.known)
+                )
                 place.attempts += 1
+                place.forgiven += replayed and self._forgiven(produced)
                 usable = sum(candidate.dropped_by is None for candidate in produced.candidates)
                 place.usable = min(place.usable + usable, self.plan.per_request)
                 place.spare = tuple(produced.candidates)
@@ -186,7 +190,11 @@ class Filling:
         except Stopped:
             pass
         except TransientError as error:
-            self.tally.reject(f"no answer: {error}")
+            self.unanswered[slot.number] = str(error)
+        except RequestRejected as error:
+            self.tally.reject("request rejected")
+            self.tally.rejection = self.tally.rejection or str(error)
+            self._short.add(slot.number)
         except TilthError as error:
             self._engine.stop(error)
         finally:
@@ -194,6 +202,13 @@ class Filling:
             if place == self._usual(slot):
                 del self._places[slot.number]
             self.tally.short = len(self._short)
+            self.tally.unanswered = len(self.unanswered)
+            self.tally.no_answer = next(iter(self.unanswered.values()), None)
+
+    def _forgiven(self, produced: Produced) -> bool:
+        """Whether this earlier answer is one that the user wants to have asked for again (`retry=`)."""
+        refused = produced.finish in (Finish.REFUSAL, Finish.FILTER)
+        return ("malformed" in self._retry and bool(produced.malformed)) or ("refusal" in self._retry and refused)
 
     def _usual(self, slot: Slot) -> "Place":
         """How nearly every slot ends; not kept, so that a plan of millions fits in memory."""
@@ -261,6 +276,7 @@ class Place:
 
     known: Known  # stored answers of attempts to come
     attempts: int = 0
+    forgiven: int = 0  # earlier attempts that do not count, as the user wants them made again
     usable: int = 0  # texts among the slot's own answers that no check drops, `per_request` at most
     owned: int = 0
     spare: tuple[Candidate, ...] = ()  # what the last answer gave beyond the slot's want

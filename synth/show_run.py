@@ -1,4 +1,4 @@
-"""`synth run` and `synth estimate` as a person sees them."""
+"""`synth run` as a person sees it."""
 
 import json
 import time
@@ -8,16 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 from synth.choice import plans
-from synth.config import EstimateSettings, RunSettings
-from synth.estimate import Estimate, estimate
+from synth.config import RunSettings
+from synth.confirm import confirm_run
 from synth.progress import Progress, cost, duration, most_common
 from synth.run import Report, run
 
 
 def run_command(settings: RunSettings) -> int:
     console = Console(highlight=False, markup=False)
+    chosen = plans(settings)
+    confirm_run(chosen, settings)
     began = time.monotonic()
-    report = run(settings, Progress())
+    report = run(settings, Progress(), chosen)
     took = time.monotonic() - began
     if settings.as_json:
         print(
@@ -39,11 +41,18 @@ def _print_report(console: Console, report: Report, settings: RunSettings, took:
         table.add_row(tally.prompt, f"{tally.accepted:,}", f"{tally.wanted:,}", f"{tally.flagged:,}", reasons or "none")
     console.print(table)
     traffic = report.traffic
+    batches = f" in {traffic.batches:,} batches" if traffic.batches else ""
     console.print(
-        f"{traffic.asked:,} requests asked, {traffic.replayed:,} answered before, {traffic.retries:,} retries, "
+        f"{traffic.asked:,} requests asked{batches}, {traffic.replayed:,} answered before, {traffic.retries:,} retries, "
         f"{cost(traffic)}, {duration(took)} · run {report.run}",
         soft_wrap=True,
     )
+    if settings.provider != "offline":
+        console.print(
+            f"{traffic.input_tokens:,} tokens in, {traffic.output_tokens:,} out · answers: {_counts(traffic.finishes)} · "
+            f"faults met: {_counts(traffic.faults)}",
+            soft_wrap=True,
+        )
     where = "" if str(settings.workspace) == "workspace" else f" workspace={settings.workspace}"
     if report.complete:
         console.print(f"Next:  curate stats{where}\n       curate export name=moderation{where}", soft_wrap=True)
@@ -53,46 +62,33 @@ def _print_report(console: Console, report: Report, settings: RunSettings, took:
         console.print(
             f"Stopped: {report.stopped}. {short:,} examples are missing; nothing answered is lost.", soft_wrap=True
         )
-        more = " (with a larger max_requests)" if "max_requests" in report.stopped else ""
+        limit = next((name for name in ("max_requests", "max_usd") if name in report.stopped), None)
+        more = f" (with a larger {limit})" if limit else ""
         console.print(f"Next:  run the same command again{more} to go on from here", soft_wrap=True)
-    else:
-        console.print(
-            f"{short:,} examples are missing: some places of the plan got nothing usable in {settings.max_attempts} attempts, or no "
-            "answer.\nNext:  run the same command again for what was not answered, or raise max_attempts; "
-            "`curate ls status=dropped` shows what the checks refused",
-            soft_wrap=True,
-        )
-
-
-def estimate_command(settings: EstimateSettings) -> int:
-    found = [estimate(plan, settings) for plan in plans(settings)]
-    if settings.as_json:
-        print(json.dumps([asdict(one) for one in found]))
-        return 0
-    console = Console(highlight=False, markup=False)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("prompt", no_wrap=True, min_width=max(len(one.prompt) for one in found))
-    for heading in ("examples", "requests", "stored", "accepted", "to ask", "cost", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in [*found, _total(found)] if len(found) > 1 else found:
-        table.add_row(
-            one.prompt, f"{one.examples:,}", f"{one.requests:,}", f"{one.stored:,}", f"{one.accepted_share:.0%}",
-            f"{one.to_ask:,}", f"${one.cost_usd:,.2f}", duration(one.seconds),
-        )  # fmt: skip
-    console.print(table)
+        return
+    console.print(f"{short:,} examples are missing:", soft_wrap=True)
+    for tally in report.tallies:
+        if tally.unanswered:
+            console.print(
+                f"  {tally.prompt}: {tally.unanswered:,} requests got no answer ({tally.no_answer})", soft_wrap=True
+            )
+        if tally.rejection:
+            console.print(
+                f"  {tally.prompt}: the provider will not take some requests: {tally.rejection}", soft_wrap=True
+            )
+        elif tally.short:
+            console.print(
+                f"  {tally.prompt}: {tally.short:,} places of the plan got too little in {settings.max_attempts} attempts",
+                soft_wrap=True,
+            )
+    malformed = any(tally.rejected.get("malformed") for tally in report.tallies)
     console.print(
-        "stored: places of the plan asked before · accepted: share of previewed items that the checks let pass, and time: "
-        "both from offline previews on this machine · offline answers cost nothing",
+        "Next:  run the same command again for what was not answered, with "
+        + ("retry=malformed for what could not be read, or " if malformed else "")
+        + "a larger max_attempts for the rest; `curate ls status=dropped` shows what the checks refused",
         soft_wrap=True,
     )
-    return 0
 
 
-def _total(found: list[Estimate]) -> Estimate:
-    examples = sum(one.examples for one in found)
-    return Estimate(
-        prompt="all", examples=examples, requests=sum(one.requests for one in found), stored=sum(one.stored for one in found),
-        accepted_share=sum(one.accepted_share * one.examples for one in found) / examples,
-        to_ask=sum(one.to_ask for one in found), cost_usd=sum(one.cost_usd for one in found),
-        seconds=sum(one.seconds for one in found),
-    )  # fmt: skip
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {times:,}" for what, times in most_common(counts)) or "none"

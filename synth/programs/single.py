@@ -11,6 +11,7 @@ from curation.tables import AnyExample
 from synth import parse
 from synth.plan import Slot
 from synth.prompts import Prompt
+from synth.providers.base import Provider
 
 Ask = Callable[[Request], Awaitable[Completion]]
 
@@ -35,17 +36,22 @@ class Produced:
     malformed: list[Malformed]
 
 
-async def produce(
-    prompt: Prompt, slot: Slot, attempt: int, count: int, *, provider: str, model: str,
-    sampling: dict[str, str | int | float], ask: Ask,
-) -> Produced:  # fmt: skip
-    """Ask for `count` examples of the slot's cell and read the answer."""
-    request = Request(
+def request_for(
+    prompt: Prompt, slot: Slot, attempt: int, count: int, *, provider: Provider, model: str, seed: int
+) -> Request:
+    """What to ask for `count` examples of the slot's cell."""
+    structured = provider.structured()
+    return Request(
         prompt=prompt.name, prompt_id=prompt.fingerprint,
         variables={"language": slot.language, "per_request": count, **slot.axes},
-        messages=prompt.messages(slot.language, slot.axes, count),
-        provider=provider, model=model, sampling=sampling, slot=slot.number, attempt=attempt,
+        messages=prompt.messages(slot.language, slot.axes, count, structured=structured),
+        provider=provider.name, model=model, sampling={"seed": seed, **provider.sampling()},
+        output_schema=prompt.output_schema() if structured else None, slot=slot.number, attempt=attempt,
     )  # fmt: skip
+
+
+async def produce(prompt: Prompt, slot: Slot, request: Request, *, ask: Ask) -> Produced:
+    """Ask, and read the answer."""
     completion = await ask(request)
     if completion.finish in (Finish.REFUSAL, Finish.FILTER):
         return Produced(completion.finish, [], [])
@@ -63,8 +69,8 @@ async def produce(
             malformed.append(Malformed(completion=completion.id, position=position, reason=reason))
             continue
         origin = Generated(
-            completion=completion.id, position=position, prompt=prompt.name, axes=slot.axes, provider=provider,
-            model=completion.model or model,
+            completion=completion.id, position=position, prompt=prompt.name, axes=slot.axes, provider=request.provider,
+            model=completion.model or request.model,
         )  # fmt: skip
         candidates.append(Candidate(example, origin, run_checks(example)))
     return Produced(completion.finish, candidates, malformed)
