@@ -24,7 +24,8 @@ class Entry:
     shadows: Path | None = None
 
 
-OTHER_KINDS = frozenset({"suites", "dialogue"})  # folders of a prompt library that hold something else
+# folders of a prompt library that hold something else
+OTHER_KINDS = frozenset({"suites", "dialogue", "translate", "judge"})
 
 
 def entries(folders: Sequence[Path]) -> dict[str, Entry]:

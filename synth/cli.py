@@ -24,7 +24,20 @@ COMMANDS = {
     ),
     "estimate": Command(
         "Say what a run would ask, cost and take, before it is run.",
-        "synth.config:EstimateSettings", "synth.show_run:estimate_command", "prompt", "synth estimate suite=moderation",
+        "synth.config:EstimateSettings", "synth.show_estimate:estimate_command", "prompt", "synth estimate suite=moderation",
+    ),
+    "translate": Command(
+        "Translate examples into other languages, labels and all; run again to go on where it stopped.",
+        "synth.config:TranslateSettings", "synth.show_translate:translate_command", "to", "synth translate to=[zh,ms,ta]",
+    ),
+    "batches": Command(
+        "List the batches that providers have of ours, cancel one, or fetch what is done.",
+        "synth.config:BatchesSettings", "synth.show_batches:batches_command", None, "synth batches fetch=all",
+    ),
+    "judge": Command(
+        "Have a model judge examples by a rubric; run again to go on where it stopped.",
+        "synth.config:JudgeSettings", "synth.show_judge:judge_command", "prompt",
+        "synth judge judge_moderation provider=anthropic model=claude-opus-5 n=200",
     ),
 }  # fmt: skip
 

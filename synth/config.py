@@ -1,15 +1,16 @@
 """What the user of `synth` can set. Declared here, read once, passed on frozen."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from curation.config import Words, one_or_many
+from curation.config import Statuses, Words, one_or_many
 from curation.settings import Settings
 from synth.providers.offline import OfflineSettings
 
 Values = Annotated[tuple[str | int, ...], BeforeValidator(one_or_many)]
+Retries = Annotated[tuple[Literal["malformed", "refusal"], ...], BeforeValidator(one_or_many)]
 
 
 class LibrarySettings(Settings):
@@ -37,15 +38,62 @@ class CheckSettings(LibrarySettings):
     """Prompts to check; all that can be found, if none is named."""
 
 
-class RunSettings(LibrarySettings):
+class AskSettings(LibrarySettings):
+    """How models are asked; shared by all commands that ask."""
+
+    provider: str = "offline"
+    """Who answers: offline (the prompts' own grammars, no key), anthropic, together, openai (any compatible server), transformers."""
+    model: str | None = None
+    """The model's name; every provider but offline needs one."""
+    mode: Literal["live", "batch"] = "live"
+    """live asks one request at a time; batch hands over thousands at once, cheaper, answered within a day."""
+    base_url: str | None = None
+    """Another server that speaks the provider's protocol, e.g. http://localhost:8000/v1."""
+    max_tokens: int = Field(default=4096, ge=1)
+    """The longest answer, in tokens (thinking included)."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Sampling temperature, where the provider still has one."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Nucleus sampling, where the provider still has it."""
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    """How hard the model should think, where it can."""
+    structured: bool | None = None
+    """Hold the model to a JSON schema; if not given, wherever the model is known to take one."""
+    timeout_s: float = Field(default=180, gt=0)
+    """How long to wait for one answer."""
+    concurrency: int = Field(default=64, ge=1, le=4096)
+    """Requests in flight at most; fewer while the provider says it is too much."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """A limit of yours on requests a minute; the provider's own are found by themselves."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """A limit of yours on input and output tokens a minute."""
+    retries: int = Field(default=5, ge=0, le=100)
+    """How often a request is sent again when the provider fails for now; rate limits do not count."""
+    max_requests: int | None = Field(default=None, ge=1)
+    """Stop after so many requests, answered before or now (3 times what a faultless run needs, if not given)."""
+    max_usd: float | None = Field(default=None, gt=0)
+    """Never spend more in all, requests in flight and earlier answers included."""
+    confirm_usd: float = Field(default=1.0, ge=0)
+    """Ask before a run that may cost more, or an unknown sum."""
+    yes: bool = False
+    """Go ahead without asking."""
+    pricing: Path | None = None
+    """A price table that overrides the built-in one; ./pricing.yaml, if there is one."""
+    poll_s: float = Field(default=30, gt=0, le=3600)
+    """How often to ask how a batch stands."""
+    gather_s: float = Field(default=1, ge=0, le=600)
+    """A batch is handed over when no request was added for so long."""
+    offline: OfflineSettings = OfflineSettings()
+    """How the offline provider behaves."""
+
+
+class RunSettings(AskSettings):
     prompt: Words = ()
-    """The prompts to run: a name, a path, or a list of them."""
+    """Prompts to run: a name, a path, or a list of them."""
     suite: str | None = None
     """A suite file that names prompts and their counts, instead of `prompt` and `n`."""
     n: int = Field(default=100, ge=1, le=100_000_000)
     """How many accepted examples to have of each prompt."""
-    provider: str = "offline"
-    """Who answers: offline (the prompts' own grammars, no key)."""
     language: Words = ()
     """Languages to write in; each prompt's own list, if none is given."""
     axes: dict[str, Values] = {}
@@ -54,18 +102,77 @@ class RunSettings(LibrarySettings):
     """Examples to ask for at once, instead of each prompt's own number."""
     seed: int = 0
     """Another seed deals the grid in another order and gives other examples."""
-    concurrency: int = Field(default=64, ge=1, le=4096)
-    """Requests in flight at once."""
-    max_requests: int | None = Field(default=None, ge=1)
-    """Stop after so many requests, answered before or now (3 times what a faultless run needs, if not given)."""
     max_attempts: int = Field(default=6, ge=1, le=100)
     """How often one place of the plan is asked before it is left short."""
-    retries: int = Field(default=5, ge=0, le=100)
-    """How often a request is sent again when the provider fails for now."""
-    offline: OfflineSettings = OfflineSettings()
-    """How the offline provider behaves."""
+    retry: Retries = ()
+    """Ask again, beyond max_attempts, where answers were malformed, or refused: retry=malformed."""
 
 
 class EstimateSettings(RunSettings):
-    previews: int = Field(default=5, ge=1, le=1000)
-    """How many requests of each prompt to try, offline, for the share that is accepted."""
+    previews: int = Field(default=5, ge=0, le=1000)
+    """How many requests of each prompt to try first; a paid answer is kept, and the run does not ask for it again."""
+
+
+class TranslateSettings(AskSettings):
+    to: Words
+    """Languages to translate into, as codes: zh, ms, ta, or any other."""
+    source: str = Field(default="en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
+    """The language to translate from."""
+    translator: Literal["google", "llm"] = "google"
+    """google (Cloud Translation; `provider` says nothing then), or llm: the model that provider and model name."""
+    n: int | None = Field(default=None, ge=1)
+    """Translate so many examples; all that are selected, if not given."""
+    task: Words = ()
+    """Only examples of these tasks: moderation, dialogue, preference, safety, qa."""
+    label: Words = ()
+    """Only examples with these labels, e.g. disallowed."""
+    category: Words = ()
+    """Only examples of these categories, e.g. [race,religion]."""
+    prompt: Words = ()
+    """Only examples that were generated with these prompts."""
+    status: Statuses = ("kept", "passed")
+    """Which examples to translate, by status."""
+    translations: bool = False
+    """Also translate examples that are translations themselves."""
+    glossary: Path | None = None
+    """A YAML file: `keep` lists names that stay, `terms` fixed translations by language."""
+    instruction: str = "faithful"
+    """What an llm is told: a file of prompts/translate, or a path."""
+    back: bool = True
+    """Translate back and compare, to flag what has drifted; that doubles the cost."""
+    drift: float = Field(default=0.4, ge=0, le=1)
+    """Flag a translation whose way back is less like the source than this (chrF, 0 to 1)."""
+
+
+class BatchesSettings(Settings):
+    cancel: str | None = None
+    """A batch to cancel: the beginning of its id, here or at the provider. What is done is kept."""
+    fetch: str | None = None
+    """A batch whose results to store, or `all` that have ended; the run that asked reads them back."""
+    forget: str | None = None
+    """A batch that is lost, its account or server gone: its requests are asked, and may be paid, again."""
+    base_url: str | None = None
+    """The server that has the batches, if it is another than the run was told."""
+    pricing: Path | None = None
+    """A price table that overrides the built-in one; ./pricing.yaml, if there is one."""
+    timeout_s: float = Field(default=180, gt=0)
+    """How long to wait for one answer of the provider."""
+
+
+class JudgeSettings(AskSettings):
+    prompt: str = "judge_moderation"
+    """The rubric to judge by: its name, or the path of its YAML file."""
+    n: int | None = Field(default=None, ge=1)
+    """Judge so many of the selected examples, drawn by chance; all, if not given. Those judged before count."""
+    seed: int = 0
+    """Another seed draws other examples."""
+    label: Words = ()
+    """Only examples with these labels, e.g. disallowed."""
+    category: Words = ()
+    """Only examples of these categories, e.g. [race,religion]."""
+    language: Words = ()
+    """Only examples in these languages, e.g. [en,zh]."""
+    made_with: Words = ()
+    """Only examples that were generated with these prompts."""
+    status: Statuses = ()
+    """Which examples to judge, by status; if not given, all that no check dropped, and all that people spoke of."""

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,19 +13,18 @@ from curation import library
 from curation.errors import InputError
 from curation.records import LANGUAGE_NAMES
 from synth.config import CheckSettings, CopySettings, LibrarySettings, ShowSettings
-from synth.prompts import Broken, Prompt, load, load_all, read, search_path
+from synth.prompts import Broken, Prompt, load_all, read, search_path
+from synth.rubrics import Rubric, load_rubrics, read_rubric, rubric_folders
 from synth.suites import load_suite, suite_folders
 
 
 def ls_command(settings: LibrarySettings) -> int:
     prompts = load_all(search_path(settings.prompts_dir))
     suites = library.entries(suite_folders(settings.prompts_dir))
+    rubrics = load_rubrics(rubric_folders(settings.prompts_dir))
     if settings.as_json:
-        print(
-            json.dumps(
-                {"prompts": [_described(prompt) for prompt in prompts], "suites": list(suites)}, ensure_ascii=False
-            )
-        )
+        listed = {"prompts": list(map(_described, prompts)), "rubrics": list(map(_described, rubrics))}
+        print(json.dumps({**listed, "suites": list(suites)}, ensure_ascii=False))
         return 0
     console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
@@ -45,7 +45,13 @@ def ls_command(settings: LibrarySettings) -> int:
             console.print(f"suite {name}: broken: {error}", style="red", soft_wrap=True)
             continue
         console.print(f"suite {name}: {sum(wanted.values()):,} examples of {len(wanted)} prompts")
-    for entry in library.entries(search_path(settings.prompts_dir)).values():
+    for rubric in rubrics:
+        if isinstance(rubric, Broken):
+            console.print(f"rubric {rubric.name}: broken: {rubric.error}", style="red", soft_wrap=True)
+        else:
+            console.print(f"rubric {rubric.name} ({rubric.task}): {rubric.description}", soft_wrap=True)
+    folders = (search_path(settings.prompts_dir), rubric_folders(settings.prompts_dir))
+    for entry in (entry for kind in folders for entry in library.entries(kind).values()):
         if entry.shadows:
             console.print(f"{entry.path} shadows {entry.shadows}", soft_wrap=True)
     console.print("\nNext:  synth show general_ok   ·   synth run prompt=general_ok n=100")
@@ -59,9 +65,11 @@ def _cells(prompt: Prompt) -> int:
     return total
 
 
-def _described(prompt: Prompt | Broken) -> dict[str, object]:
+def _described(prompt: Prompt | Rubric | Broken) -> dict[str, object]:
     if isinstance(prompt, Broken):
         return {"name": prompt.name, "path": str(prompt.path), "broken": prompt.error}
+    if isinstance(prompt, Rubric):
+        return {**prompt.model_dump(mode="json", exclude={"system", "user"}), "fingerprint": prompt.fingerprint}
     return {
         **prompt.model_dump(mode="json", exclude={"offline", "system", "user"}),
         "cells": _cells(prompt),
@@ -70,7 +78,10 @@ def _described(prompt: Prompt | Broken) -> dict[str, object]:
 
 
 def show_command(settings: ShowSettings) -> int:
-    prompt = load(settings.prompt, settings.prompts_dir)
+    entry, is_rubric = _find(settings.prompt, settings.prompts_dir)
+    if is_rubric:
+        return _show_rubric(read_rubric(entry.path), as_json=settings.as_json)
+    prompt = read(entry.path)
     first = {axis: values[0] for axis, values in prompt.axes.items()}
     messages = prompt.messages(prompt.language[0], first, prompt.per_request)
     samples = {
@@ -105,19 +116,48 @@ def show_command(settings: ShowSettings) -> int:
     return 0
 
 
+def _show_rubric(rubric: Rubric, *, as_json: bool) -> int:
+    messages = rubric.messages(rubric.sample, "what was wanted when it was written")
+    if as_json:
+        rendered = [message.model_dump(mode="json", exclude_defaults=True) for message in messages]
+        print(json.dumps({**_described(rubric), "messages": rendered}, ensure_ascii=False))
+        return 0
+    console = Console(highlight=False, markup=False)
+    console.print(
+        Text(rubric.name, style="bold"), f"· {rubric.description}\n{rubric.path} · {rubric.fingerprint}", soft_wrap=True
+    )
+    for message in messages:
+        console.rule(f"{message.role}, as asked of an example whose texts are all `x`", align="left")
+        console.print(message.content, markup=False, soft_wrap=True)
+    return 0
+
+
+def _find(name: str, prompts_dir: Path | None) -> tuple[library.Entry, bool]:
+    """The file that a name or path stands for, and whether it is a rubric."""
+    folders = search_path(prompts_dir)
+    if name.endswith((".yaml", ".yml")):
+        entry = library.find(name, folders, kind="prompt")
+        return entry, "criteria" in (data := library.read_yaml(entry.path)) or "gives" in data
+    prompts, rubrics = library.entries(folders), library.entries(rubric_folders(prompts_dir))
+    if name in rubrics and name not in prompts:
+        return rubrics[name], True
+    return library.find(name, folders, kind="prompt"), False
+
+
 def _cell(prompt: Prompt, turn: int) -> dict[str, str | int]:
     return {axis: values[turn % len(values)] for axis, values in prompt.axes.items()}
 
 
 def cp_command(settings: CopySettings) -> int:
-    source = library.find(settings.prompt, search_path(settings.prompts_dir), kind="prompt").path
+    entry, is_rubric = _find(settings.prompt, settings.prompts_dir)
+    source = entry.path
     if settings.to.is_file():
         raise InputError(f"to={settings.to} is a file; name a folder to copy {source.name} into")
-    target = settings.to / source.name
+    target = (settings.to / "judge" if is_rubric else settings.to) / source.name
     if target.exists():
         raise InputError(f"{target} exists; delete it first, or copy elsewhere with to=FOLDER")
     try:
-        settings.to.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     except OSError as error:
         if settings.to.is_dir():
@@ -126,22 +166,22 @@ def cp_command(settings: CopySettings) -> int:
     print(f"copied to {target}")
     used = settings.to.resolve() == (settings.prompts_dir or type(source)("prompts")).resolve()
     how = f"prompt={source.stem}" if used else f"prompt={os.fspath(target)}"
-    print(f"Next:  edit it, then  synth check {how}  and  synth run {how}")
+    print(f"Next:  edit it, then  synth check {how}  and  synth {'judge' if is_rubric else 'run'} {how}")
     return 0
 
 
 def check_command(settings: CheckSettings) -> int:
     folders = search_path(settings.prompts_dir)
     if settings.prompt:
-        found: list[Prompt | Broken] = []
+        found: list[Prompt | Rubric | Broken] = []
         for name in settings.prompt:
-            entry = library.find(name, folders, kind="prompt")
+            entry, is_rubric = _find(name, settings.prompts_dir)
             try:
-                found.append(read(entry.path))
+                found.append(read_rubric(entry.path) if is_rubric else read(entry.path))
             except InputError as error:
                 found.append(Broken(entry.name, entry.path, str(error)))
     else:
-        found = load_all(folders)
+        found = [*load_all(folders), *load_rubrics(rubric_folders(settings.prompts_dir))]
         for suite in library.entries(suite_folders(settings.prompts_dir)).values():
             try:
                 load_suite(suite.name, settings.prompts_dir)
@@ -156,7 +196,8 @@ def check_command(settings: CheckSettings) -> int:
         )
     else:
         for one in found:
-            print(f"broken  {one.error}" if isinstance(one, Broken) else f"ok      {one.name}  ({_cells(one):,} cells)")
+            about = f"{_cells(one):,} cells" if isinstance(one, Prompt) else "rubric"
+            print(f"broken  {one.error}" if isinstance(one, Broken) else f"ok      {one.name}  ({about})")
     if broken:
         raise InputError(f"{len(broken)} of {len(found)} files cannot be used; the reasons are above")
     return 0

@@ -8,6 +8,7 @@ import pytest
 
 from curation.dedup.clusters import keep
 from curation.dedup.near import family_of, near_pairs
+from curation.library import OTHER_KINDS
 from curation.store import Store
 from synth.config import RunSettings
 from synth.progress import Progress
@@ -25,7 +26,7 @@ WANTED = {
 
 
 def test_no_prompt_of_the_library_is_missing_or_broken() -> None:
-    files = [path for path in builtin_folder().rglob("*.yaml") if "suites" not in path.parts]
+    files = [path for path in builtin_folder().rglob("*.yaml") if not OTHER_KINDS & set(path.parts)]
     assert {prompt.name for prompt in PROMPTS} == {path.stem for path in files}
     assert {prompt.name for prompt in PROMPTS} >= WANTED
     assert len(PROMPTS) == len(files) >= 21
