@@ -27,12 +27,15 @@ from rich.console import Console
 from curation.journal import Writer
 from curation.records import Finish, Message, Request
 from curation.store import Store
-from synth.ask import Engine
+from synth.ask import Engine, Limits
 from synth.config import RunSettings
+from synth.ledger import Ledger
+from synth.pricing import Price
 from synth.progress import Progress
 from synth.prompts import Prompt
-from synth.providers.base import Answer
+from synth.providers.base import Answer, Usage
 from synth.run import run
+from synth.tally import Traffic
 
 LEAST_SHARE, MOST_CPU_S = 0.95, 0.5
 
@@ -43,6 +46,7 @@ class Sleeper:
 
     latency_s: float
     name: str = "sleeper"
+    batches: None = None
 
     def model(self, prompt: Prompt) -> str:  # noqa: ARG002
         return "sleeper-1"
@@ -50,10 +54,16 @@ class Sleeper:
     def sampling(self) -> dict[str, str | int | float]:
         return {}
 
+    def structured(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        pass
+
     async def answer(self, request: Request) -> Answer:
         await asyncio.sleep(self.latency_s)
         text = f"The queue at stall {request.slot} was long today, but the noodles were worth the wait again."
-        return Answer(json.dumps([{"text": text}]), Finish.STOP, input_tokens=400, output_tokens=25, cost_usd=0.0)
+        return Answer(json.dumps([{"text": text}]), Finish.STOP, Usage(input_tokens=400, output_tokens=25))
 
 
 def request(slot: int) -> Request:
@@ -84,14 +94,17 @@ def engine(n: int, in_flight: int, provider: Sleeper) -> None:
         return json.loads(completion.text)
 
     async def everything(asking: Engine) -> None:
+        asking.open()
         await asyncio.gather(*(one(asking, slot) for slot in range(n)))
+        await asking.close()
 
     with tempfile.TemporaryDirectory() as folder, Writer(Store(Path(folder))) as writer:
-        asyncio.run(everything(Engine(provider, writer, run="rn1_bench", concurrency=in_flight, retries=5)))
+        ledger = Ledger(writer, Traffic(), run="rn1_bench", price=Price(input=1, output=5), max_tokens=4096)
+        asyncio.run(everything(Engine(provider, ledger, Limits(in_flight, retries=5, timeout_s=60))))
 
 
 def program(n: int, in_flight: int, provider: Sleeper) -> None:
-    with tempfile.TemporaryDirectory() as folder, patch("synth.run.connect", return_value=provider):
+    with tempfile.TemporaryDirectory() as folder, patch("synth.session.connect", return_value=provider):
         settings = RunSettings(
             workspace=Path(folder), prompt=("general_ok",), language=("en",), per_request=1, n=n, concurrency=in_flight
         )

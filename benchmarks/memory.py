@@ -21,7 +21,7 @@ from curation.records import Finish, Request
 from synth.config import RunSettings
 from synth.progress import Progress
 from synth.prompts import Prompt
-from synth.providers.base import Answer
+from synth.providers.base import Answer, Usage
 from synth.run import run
 
 MOST_MB = 500
@@ -31,6 +31,7 @@ class Null:
     """Answers at once."""
 
     name = "null"
+    batches = None
 
     def model(self, prompt: Prompt) -> str:  # noqa: ARG002
         return "null-1"
@@ -38,8 +39,16 @@ class Null:
     def sampling(self) -> dict[str, str | int | float]:
         return {}
 
+    def structured(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        pass
+
     async def answer(self, request: Request) -> Answer:
-        return Answer(json.dumps([{"text": text(request.slot)}]), Finish.STOP, input_tokens=400, output_tokens=25)
+        return Answer(
+            json.dumps([{"text": text(request.slot)}]), Finish.STOP, Usage(input_tokens=400, output_tokens=25)
+        )
 
 
 def text(slot: int) -> str:
@@ -58,7 +67,7 @@ def filled(n: int, folder: Path) -> float:
         workspace=folder, prompt=("general_ok",), language=("en",), per_request=1, n=n, concurrency=256
     )
     began = time.perf_counter()
-    with patch("synth.run.connect", return_value=Null()):
+    with patch("synth.session.connect", return_value=Null()):
         report = run(settings, Progress(Console(stderr=True)))
     assert report.complete, report
     return time.perf_counter() - began
