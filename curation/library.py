@@ -8,11 +8,13 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from curation.errors import InputError, NotFound, did_you_mean
+from curation.errors import InputError, NotFound, TilthError, did_you_mean
+from curation.settings import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +136,55 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise InputError(f"{path}: {key!r} is not the name of a field")
     return data
+
+
+class Checked(BaseModel):
+    """What a library file holds: its fields, its name (the file's stem) and its path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    path: Path
+
+    def check(self) -> None:
+        """Raises InputError if anything in the file is unusable."""
+
+
+Kind = TypeVar("Kind", bound=Checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A library file that cannot be used, and why."""
+
+    name: str
+    path: Path
+    error: str
+
+
+def read(path: Path, kind: type[Kind]) -> Kind:
+    """What one file holds, checked whole.
+
+    Raises:
+        InputError: with file, line or field, and what is wrong there.
+    """
+    data = read_yaml(path)
+    if "name" in data and data["name"] != path.stem:
+        raise InputError(f"{path}: name {data['name']!r} is not the file's stem {path.stem!r}; leave `name` out")
+    try:
+        found = kind(**{**data, "name": path.stem, "path": path})
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error, kind)}") from error
+    found.check()
+    return found
+
+
+def read_all(folders: Sequence[Path], kind: type[Kind]) -> list[Kind | Broken]:
+    """Every file of the folders; what cannot be read is listed as broken, never skipped."""
+    found: list[Kind | Broken] = []
+    for entry in entries(folders).values():
+        try:
+            found.append(read(entry.path, kind))
+        except TilthError as error:
+            found.append(Broken(entry.name, entry.path, str(error)))
+    return found

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -10,12 +9,12 @@ from typing import Literal
 import jinja2
 import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from curation import library
-from curation.errors import InputError, NotFound, TilthError
+from curation.errors import InputError, NotFound
+from curation.library import Broken
 from curation.records import EXAMPLE, LANGUAGE_NAMES, Message, content_id
-from curation.settings import describe
 from synth.grammar import Grammar
 
 Value = str | int
@@ -23,14 +22,10 @@ _JINJA = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_tr
 _PROVIDED = frozenset({"language", "language_name", "per_request", "format_instructions"})
 
 
-class Prompt(BaseModel):
+class Prompt(library.Checked):
     """One prompt of the library. `fingerprint` covers what can change a model's answer; the offline grammar does not, as
     it has a fingerprint of its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    path: Path
     task: Literal["moderation"]
     description: str = Field(min_length=10)
     surface: Literal["post", "meme", "listing"] = "post"
@@ -201,15 +196,6 @@ class Prompt(BaseModel):
             raise InputError(f"{self.path}: {where}: cannot be rendered: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A prompt file that cannot be used, and why."""
-
-    name: str
-    path: Path
-    error: str
-
-
 def _with_word_keys(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _with_word_keys(inner) for key, inner in value.items()}
@@ -232,20 +218,8 @@ def search_path(prompts_dir: Path | None) -> list[Path]:
 
 
 def read(path: Path) -> Prompt:
-    """The prompt in one file, checked whole.
-
-    Raises:
-        InputError: with file, line or field, and what is wrong there.
-    """
-    data = library.read_yaml(path)
-    if "name" in data and data["name"] != path.stem:
-        raise InputError(f"{path}: name {data['name']!r} is not the file's stem {path.stem!r}; leave `name` out")
-    try:
-        prompt = Prompt(**{**data, "name": path.stem, "path": path})
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe(error, Prompt)}") from error
-    prompt.check()
-    return prompt
+    """The prompt in one file, checked whole; InputError says what is wrong where."""
+    return library.read(path, Prompt)
 
 
 def load(name: str, prompts_dir: Path | None = None) -> Prompt:
@@ -254,11 +228,5 @@ def load(name: str, prompts_dir: Path | None = None) -> Prompt:
 
 
 def load_all(folders: Sequence[Path]) -> list[Prompt | Broken]:
-    """Every prompt of the search path; what cannot be read is listed as broken, never skipped."""
-    found: list[Prompt | Broken] = []
-    for entry in library.entries(folders).values():
-        try:
-            found.append(read(entry.path))
-        except TilthError as error:
-            found.append(Broken(entry.name, entry.path, str(error)))
-    return found
+    """Every prompt of these folders; what cannot be read is listed as broken, never skipped."""
+    return library.read_all(folders, Prompt)

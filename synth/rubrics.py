@@ -16,15 +16,15 @@ from typing import Any, Literal
 import jinja2
 import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from curation import library
-from curation.errors import InputError, TilthError
+from curation.errors import InputError
+from curation.library import Broken
 from curation.records import EXAMPLE, LANGUAGE_NAMES, Decision, Dialogue, Message, content_id
-from curation.settings import describe
 from curation.tables import AnyExample
 from synth import tolerant
-from synth.prompts import Broken, search_path
+from synth.prompts import search_path
 
 _JINJA = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 _PROVIDED = frozenset({"language", "language_name", "format_instructions"})
@@ -89,13 +89,9 @@ class Judgement:
     reason: str
 
 
-class Rubric(BaseModel):
+class Rubric(library.Checked):
     """One rubric. A blind one is not shown the labels and has to give them itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    path: Path
     task: Literal["moderation", "dialogue", "preference", "safety", "qa"]
     description: str = Field(min_length=10)
     criteria: dict[str, Criterion] = {}
@@ -340,20 +336,8 @@ def rubric_folders(prompts_dir: Path | None) -> list[Path]:
 
 
 def read_rubric(path: Path) -> Rubric:
-    """The rubric in one file, checked whole.
-
-    Raises:
-        InputError: with file, line or field, and what is wrong there.
-    """
-    data = library.read_yaml(path)
-    if "name" in data and data["name"] != path.stem:
-        raise InputError(f"{path}: name {data['name']!r} is not the file's stem {path.stem!r}; leave `name` out")
-    try:
-        rubric = Rubric(**{**data, "name": path.stem, "path": path})
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe(error, Rubric)}") from error
-    rubric.check()
-    return rubric
+    """The rubric in one file, checked whole; InputError says what is wrong where."""
+    return library.read(path, Rubric)
 
 
 def load_rubric(name: str, prompts_dir: Path | None = None) -> Rubric:
@@ -363,10 +347,4 @@ def load_rubric(name: str, prompts_dir: Path | None = None) -> Rubric:
 
 def load_rubrics(folders: Sequence[Path]) -> list[Rubric | Broken]:
     """Every rubric of these folders; what cannot be read is listed as broken, never skipped."""
-    found: list[Rubric | Broken] = []
-    for entry in library.entries(folders).values():
-        try:
-            found.append(read_rubric(entry.path))
-        except TilthError as error:
-            found.append(Broken(entry.name, entry.path, str(error)))
-    return found
+    return library.read_all(folders, Rubric)

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from curation import library
 from curation.errors import InputError
+from curation.library import Broken
 from curation.records import LANGUAGE_NAMES
 from synth.config import CheckSettings, CopySettings, LibrarySettings, ShowSettings
-from synth.prompts import Broken, Prompt, load_all, read, search_path
+from synth.prompts import Prompt, load_all, read, search_path
 from synth.rubrics import Rubric, load_rubrics, read_rubric, rubric_folders
 from synth.suites import load_suite, suite_folders
 

@@ -9,8 +9,9 @@ from synth_kit import WAITS, write
 
 from curation.commands import main
 from curation.errors import InputError, NotFound
+from curation.library import Broken
 from synth.cli import COMMANDS
-from synth.prompts import Broken, Prompt, builtin_folder, load, load_all, read, search_path
+from synth.prompts import Prompt, builtin_folder, load, load_all, read, search_path
 from synth.suites import load_suite
 
 CELL: dict[str, str | int] = {"thing": "bus", "mood": "glad"}
