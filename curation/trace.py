@@ -109,22 +109,28 @@ def _add_origin(tree: Tree, origin: dict[str, Any]) -> None:
         case "edited":
             tree.add(f"edited by {escape(origin['by'])}: {escape(origin['why'])}").add(_drawn(origin["parent"]))
         case "translated":
-            tree.add(f"translated by {escape(origin['translator'])}").add(_drawn(origin["parent"]))
+            branch = tree.add(f"translated by {escape(origin['translator'])}")
+            _add_answer(branch, origin)
+            branch.add(_drawn(origin["parent"]))
         case _:
             axes = ", ".join(f"{axis} {value}" for axis, value in origin["axes"].items())
             branch = tree.add(
                 f"generated: item {origin['position']} of an answer of {origin['provider']} ({escape(origin['model'])})"
             )
             branch.add(f"prompt {origin['prompt']} · {escape(axes)}")
-            if "request" in origin:
-                answer, request = origin["completion"], origin["request"]
-                branch.add(f"prompt fingerprint {request['prompt_id']}")
-                branch.add(f"request {request['id']} (slot {request['slot']:,}, attempt {request['attempt']})")
-                price = "unknown" if answer["cost_usd"] is None else f"${answer['cost_usd']:.4f}"
-                branch.add(
-                    f"completion {answer['id']} · {answer['finish']} · {price} · {answer['made_at']:%Y-%m-%d %H:%M:%S} UTC"
-                )
-                branch.add(f"run {answer['run']}")
+            _add_answer(branch, origin)
+
+
+def _add_answer(branch: Tree, origin: dict[str, Any]) -> None:
+    """The answer that an origin rests on, what was asked, and what it cost."""
+    if "request" not in origin:
+        return
+    answer, request = origin["completion"], origin["request"]
+    branch.add(f"prompt fingerprint {request['prompt_id']}")
+    branch.add(f"request {request['id']} (slot {request['slot']:,}, attempt {request['attempt']})")
+    price = "unknown" if answer["cost_usd"] is None else f"${answer['cost_usd']:.4f}"
+    branch.add(f"completion {answer['id']} · {answer['finish']} · {price} · {answer['made_at']:%Y-%m-%d %H:%M:%S} UTC")
+    branch.add(f"run {answer['run']}")
 
 
 def _descendants(store: Store, table: str, identity: str, *, as_json: bool) -> int:

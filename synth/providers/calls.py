@@ -67,7 +67,7 @@ class Calls:
         sent = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
         limit_s = timeout_s or self._timeout_s
         options = {  # all of them given: the SDKs take long to make up what is left out
-            "headers": sent, "max_retries": 0, "timeout": limit_s,
+            "headers": sent, "params": {}, "max_retries": 0, "timeout": limit_s,
             "idempotency_key": sent.get("Idempotency-Key", "none"),
         }  # fmt: skip
         try:
