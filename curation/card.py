@@ -86,8 +86,13 @@ def gather(store: Store, settings: ExportSettings, members: pa.Table, excluded: 
         )  # fmt: skip
 
 
-def render(settings: ExportSettings, facts: Facts) -> str:
-    """The card as Markdown with the YAML header that the Hub and `datasets` read."""
+def render(settings: ExportSettings, facts: Facts, contents: str) -> str:
+    """The card as Markdown with the YAML header that the Hub and `datasets` read.
+
+    Args:
+        contents: a hash of the data files. `datasets` 5 keys its cache by the last part of a folder's name and this header, so
+            that without it all first versions of all datasets would be one.
+    """
     total = sum(row[-1] for row in facts.by_label)
     languages = sorted({row[3] for row in facts.by_label})
     header = {
@@ -100,6 +105,7 @@ def render(settings: ExportSettings, facts: Facts) -> str:
         "configs": [
             {
                 "config_name": "default",
+                "description": f"contents {contents}",
                 "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in facts.splits],
             }
         ],

@@ -113,7 +113,8 @@ def _publish(store: Store, settings: ExportSettings, members: _Members, scratch:
     for split in members.names:
         _write_split(store, settings.format, members, split, scratch / "data")
     facts = card.gather(store, settings, members.table, excluded)
-    (scratch / "README.md").write_text(card.render(settings, facts), encoding="utf-8")
+    contents = content_id("dc", {path.name: _sha256(path) for path in (scratch / "data").iterdir()})
+    (scratch / "README.md").write_text(card.render(settings, facts, contents), encoding="utf-8")
     manifest = {
         "name": settings.name,
         "selector": described(settings),

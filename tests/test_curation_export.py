@@ -133,6 +133,21 @@ def test_files_are_read_only_and_match_the_manifest(tmp_path: Path) -> None:
     assert {split: len(ids) for split, ids in manifest["members"].items()} == manifest["splits"] == version.splits
 
 
+def test_load_dataset_tells_versions_apart_that_have_the_same_number(tmp_path: Path) -> None:
+    """`datasets` keeps what it has read in a cache, whose keys know nothing of the folders above."""
+    folders = []
+    for n in (40, 60):
+        put(Store(tmp_path / str(n)), posts(n))
+        folders.append(str(exported(tmp_path / str(n)).folder))
+    code = (
+        "import sys; from datasets import load_dataset\n"
+        "print([sum(len(rows) for rows in load_dataset(folder).values()) for folder in sys.argv[1:]])"
+    )
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code, *folders], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[40, 60]", done.stderr
+
+
 def test_load_dataset_opens_it_without_tilth(tmp_path: Path) -> None:
     put(Store(tmp_path), posts(80))
     version = exported(tmp_path)
