@@ -179,8 +179,10 @@ class Engine:
             self._limiter.succeeded(answer.headroom)
             return completion
         except TransientError as error:
-            if error.kind in (RATE_LIMIT, OVERLOADED):
+            if error.kind == RATE_LIMIT:
                 self._limiter.throttled(slot, error.retry_after_s)
+            elif error.kind == OVERLOADED:
+                self._limiter.overloaded(slot, error.retry_after_s)
             if error.maybe_paid:
                 self._ledger.lose(request, error.kind)
             raise

@@ -1,8 +1,10 @@
 """How many requests may be in flight, and how fast they may follow each other.
 
-In-flight requests follow additive increase, multiplicative decrease (Chiu and Jain 1989): the first 429 of a burst takes a quarter off,
-successes add one again. A burst is what was under way when the limit went down; its other 429s change nothing more. `retry-after` and
-rate-limit headers hold back everybody, not just the request that met them; so do bursts with no success between them, for longer each time.
+In-flight requests follow additive increase, multiplicative decrease (Chiu and Jain 1989): the first 429 of a burst takes a quarter off;
+successes soon bring back most of it and then add one at a time, so that a stray 429 in a long night costs little. A burst is what was under
+way when the limit went down; its other 429s change nothing more. An overloaded server (529, 503) is not our doing, and counts
+like a 429 only when it says so several times in a row. `retry-after` and rate-limit headers hold back everybody, not just the
+request that met them; so do bursts with no success between them, for longer each time.
 """
 
 import asyncio
@@ -14,8 +16,9 @@ from curation.errors import TilthError
 from synth.providers.base import Headroom
 from synth.tally import Traffic
 
-DECREASE = 0.75
-SUCCESSES_FOR_ONE_MORE = 25  # fewer while the limit is lower than that
+DECREASE, COME_BACK_TO = 0.75, 0.9  # of the limit that met a 429
+SUCCESSES_FOR_ONE_MORE = 10  # from there on
+OVERLOADS_THAT_COUNT = 3  # in a row
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 
 
@@ -68,7 +71,8 @@ class Limiter:
         self._traffic = traffic
         self._waiting: deque[tuple[float, asyncio.Future[Slot]]] = deque()
         self._busy = 0
-        self._burst = self._bursts_in_a_row = 0
+        self._come_back_to = float(most)
+        self._burst = self._bursts_in_a_row = self._overloads_in_a_row = 0
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._requests = _Pace(requests_per_minute, now) if requests_per_minute else None
@@ -99,18 +103,28 @@ class Limiter:
         self._wake()
 
     def succeeded(self, headroom: Headroom | None) -> None:
-        self._bursts_in_a_row = 0
+        self._bursts_in_a_row = self._overloads_in_a_row = 0
         if self._limit < self._most:
-            self._limit = min(self._most, self._limit + max(1 / SUCCESSES_FOR_ONE_MORE, 1 / self._limit))
+            step = 1.0 if self._limit < self._come_back_to else 1 / SUCCESSES_FOR_ONE_MORE
+            self._limit = min(self._most, self._limit + step)
             self._traffic.at_once = int(self._limit)
         if headroom is not None and headroom.reset_s and (headroom.requests == 0 or headroom.tokens == 0):
             self._hold(headroom.reset_s)
 
+    def overloaded(self, slot: Slot, retry_after_s: float | None) -> None:
+        """The provider said that it has too much to do, whoever's it is."""
+        self._overloads_in_a_row += 1
+        if retry_after_s is not None:
+            self._hold(retry_after_s)
+        elif self._overloads_in_a_row >= OVERLOADS_THAT_COUNT:
+            self.throttled(slot, None)
+
     def throttled(self, slot: Slot, retry_after_s: float | None) -> None:
-        """The provider said it is too much."""
+        """The provider said that we ask too much."""
         if slot.burst == self._burst:
             self._burst += 1
             self._bursts_in_a_row += 1
+            self._come_back_to = COME_BACK_TO * min(self._limit, self._busy)
             self._limit = max(1.0, min(self._limit, self._busy) * DECREASE)
             self._traffic.at_once = int(self._limit)
         if retry_after_s is not None:

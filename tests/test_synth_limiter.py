@@ -62,6 +62,44 @@ def test_one_burst_of_429s_takes_a_quarter_off_once_and_successes_bring_it_back(
     run(whole())
 
 
+def test_stray_429s_and_529s_cost_little() -> None:
+    """One request in a hundred meets a 429 and one in twenty a 529 that are no fault of ours."""
+
+    async def whole() -> None:
+        traffic = Traffic()
+        limiter = Limiter(256, traffic)
+        luck = random.Random(1)
+        seen = []
+        slots = [await limiter.enter() for _ in range(256)]
+        for _ in range(8000):
+            slot, drawn = slots.pop(0), luck.random()
+            if drawn < 0.01:
+                limiter.throttled(slot, None)
+            elif drawn < 0.06:
+                limiter.overloaded(slot, None)
+            else:
+                limiter.succeeded(None)
+            limiter.leave(slot)
+            while traffic.in_flight < traffic.at_once:
+                slots.append(limiter._take(0))
+            seen.append(traffic.at_once)
+        assert sum(seen[2000:]) / len(seen[2000:]) > 64
+
+    run(whole())
+
+
+def test_a_server_that_does_nothing_but_say_overloaded_is_asked_less() -> None:
+    async def whole() -> None:
+        traffic = Traffic()
+        limiter = Limiter(100, traffic)
+        slots = [await limiter.enter() for _ in range(100)]
+        for slot in slots:
+            limiter.overloaded(slot, None)
+        assert traffic.at_once == 75
+
+    run(whole())
+
+
 def test_retry_after_holds_back_everybody() -> None:
     async def whole() -> None:
         limiter = Limiter(10, Traffic())
