@@ -18,6 +18,7 @@ from provider_kit import KEYS, MODELS, POSTS, asking
 from synth_kit import FORKS, column, contents, filled, ids, start, write
 
 from curation.commands import main
+from curation.journal import open_store
 from synth import limiter
 from synth.cli import COMMANDS
 
@@ -172,7 +173,7 @@ def test_a_rate_limit_is_found_and_kept_to(workspace: Path, server: FakeProvider
 # -- killed --------------------------------------------------------------------------------------------------------
 
 KILLS = 20
-COMMAND = {"n": 400, "max_requests": 5000, "concurrency": 4, "retries": 20, "timeout_s": 5}
+COMMAND = {"n": 1200, "max_requests": 5000, "concurrency": 4, "retries": 20, "timeout_s": 5}
 
 
 def run_it(folder: Path, settings: dict[str, Any]) -> None:
@@ -188,6 +189,7 @@ def test_twenty_kills_and_no_answered_request_is_asked_again(workspace: Path) ->
     with FakeProvider.spawn(latency_ms=100, latency_jitter=0.8, faults=faults, seed=3) as server:
         settings = asking("anthropic", server, folder)
         moments = random.Random(20261121)
+        kept: dict[str, int] = {}  # request that was answered before a kill -> how often it had been sent by then
         for kill in range(KILLS):
             before = server.stats()["answered"]
             process = FORKS.Process(target=run_it, args=(folder, settings))
@@ -197,18 +199,22 @@ def test_twenty_kills_and_no_answered_request_is_asked_again(workspace: Path) ->
                 kill % 3 and server.stats()["answered"] < before + moments.randint(1, 6) and time.monotonic() < give_up
             ):
                 time.sleep(0.01)
-            time.sleep(moments.uniform(0, 0.2 if kill % 3 else 1.0))
+            time.sleep(moments.uniform(0, 0.15 if kill % 3 else 0.7))
             assert process.is_alive(), "the run is too short to be killed so often"
             os.kill(int(str(process.pid)), signal.SIGKILL)
             process.join()
+            if (workspace / "tilth.duckdb").is_file():
+                keys = server.keys()
+                for (request,) in open_store(workspace).rows("SELECT request FROM completions"):
+                    kept.setdefault(request, keys[request]["tries"])
         run_it(folder, settings)
-        stats = server.stats()
-        again = [key for key, seen in server.keys().items() if seen["paid"] > 1]
+        keys = server.keys()
+        assert len(kept) > 40
+        assert {request: keys[request]["tries"] for request in kept} == kept, "an answered request was asked again"
         answered = set(column(workspace, "SELECT request FROM completions"))
-        assert answered <= set(server.keys())
+        assert answered == {key for key, seen in keys.items() if seen["paid"]}
         # What was on the wire when the process died may be paid once more: the client never saw that answer.
-        assert len(again) <= KILLS * COMMAND["concurrency"]
-        assert stats["paid"] == len(answered) + sum(seen["paid"] - 1 for seen in server.keys().values() if seen["paid"])
+        assert sum(seen["paid"] > 1 for seen in keys.values()) <= KILLS * COMMAND["concurrency"]
         undisturbed = workspace.with_name("undisturbed")
         server.reset()
         os.chdir(folder)
