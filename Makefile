@@ -17,6 +17,7 @@ demo: $(VENV)/.installed
 	@echo "  look        curate ls n=10 status=flagged    ·  curate trace ID"
 	@echo "  ask more    synth run suite=moderation seed=1"
 	@echo "  write       synth cp general_ok   (edit prompts/general_ok.yaml)   synth run prompt=general_ok n=200"
+	@echo "  a model     export ANTHROPIC_API_KEY=...   synth estimate general_ok n=500 provider=anthropic model=claude-haiku-5-5   (docs/providers.md)"
 	@echo "  bring in    curate import posts.csv columns.text=body constants.language=en"
 	@echo "  export      curate export name=moderation format=messages"
 

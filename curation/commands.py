@@ -16,6 +16,7 @@ from curation.errors import InputError, TilthError, did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +164,12 @@ def _command_help(program: str, name: str, command: Command) -> str:
 
 
 def _field_lines(model: "type[BaseModel]", prefix: str) -> list[str]:
+    def distance(pair: "tuple[str, FieldInfo]") -> int:
+        """A command's own settings come first, those that all commands share last."""
+        return next(at for at, kind in enumerate(model.__mro__) if pair[0] in kind.__dict__.get("__annotations__", {}))
+
     lines = []
-    for key, field in sorted(model.model_fields.items(), key=lambda pair: pair[0] in ("workspace", "as_json")):
+    for key, field in sorted(model.model_fields.items(), key=distance):
         if hasattr(field.annotation, "model_fields"):
             lines += _field_lines(field.annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
             continue
