@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Any
 
 from curation.errors import InputError, TilthError, did_you_mean
@@ -166,7 +167,7 @@ def _command_help(program: str, name: str, command: Command) -> str:
 def _field_lines(model: "type[BaseModel]", prefix: str) -> list[str]:
     def distance(pair: "tuple[str, FieldInfo]") -> int:
         """A command's own settings come first, those that all commands share last."""
-        return next(at for at, kind in enumerate(model.__mro__) if pair[0] in kind.__dict__.get("__annotations__", {}))
+        return next(at for at, kind in enumerate(model.__mro__) if pair[0] in get_annotations(kind))
 
     lines = []
     for key, field in sorted(model.model_fields.items(), key=distance):
