@@ -13,12 +13,17 @@ same answers over the same messages, the rivals over the OpenAI endpoint. Parts:
     kill     kill -9 when half is answered, then the same command again: answers that were paid for twice
     memory   ours with 2,000 and with 20,000 requests that take no time
 
+Equal latencies make waves: all answers of a wave come at once, and what it takes to handle them is added to each. --jitter spreads
+them as in life; the limit is then that of a client that takes no time.
+
 Aims at 256 in flight: at most 1.3 x the limit at 500 ms and 98 % of it at 5 s, CPU at most 1.2 x that of the same SDK and
 transport in a bare loop, as much memory for 20,000 as for 2,000, all rows under faults, no stored answer paid twice.
 """
 
 import argparse
+import heapq
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -70,6 +75,12 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--latency-ms", type=float, default=500)
     parser.add_argument("--slow-ms", type=float, default=5000)
+    parser.add_argument(
+        "--jitter",
+        type=float,
+        default=0,
+        help="latencies from 1 - this to 1 + this times as long, in `speed` and `slow`",
+    )
     parser.add_argument("--kill-ms", type=float, default=2000, help="slow enough that no answer waits to be read")
     parser.add_argument("--rows", type=int, default=10_000, help="rows wanted under faults")
     parser.add_argument("--runs", type=int, default=3, help="runs of each case of `speed`; the median is shown")
@@ -116,12 +127,13 @@ def slow(chosen: Sequence[Case], options: argparse.Namespace) -> None:
 
 
 def pace(chosen: Sequence[Case], options: argparse.Namespace, latency_s: float, runs: int) -> None:
-    limit_s = options.n / options.in_flight * latency_s
+    limit_s = ideal_s(options.n, options.in_flight, latency_s, options.jitter)
+    spread = f" +-{options.jitter:.0%}" if options.jitter else ""
     title(
-        f"{options.n:,} requests of {latency_s:g} s, {options.in_flight} in flight: limit {limit_s:.2f} s; median of {runs}"
+        f"{options.n:,} requests of {latency_s:g} s{spread}, {options.in_flight} in flight: limit {limit_s:.2f} s; median of {runs}"
     )
     found: dict[str, list[Outcome]] = defaultdict(list)
-    with FakeProvider.spawn(latency_s=latency_s) as server:
+    with FakeProvider.spawn(latency_s=latency_s, latency_jitter=options.jitter) as server:
         for _ in range(runs):  # rounds of all, so that a busy minute falls on all
             for case in chosen:
                 server.reset()
@@ -156,6 +168,17 @@ def pace(chosen: Sequence[Case], options: argparse.Namespace, latency_s: float, 
         if (bare := middle.get(case.bare)) and bare.cpu_s:
             ratio_of = middle[case.name].cpu_s / bare.cpu_s
             aim(f"{case.name}: CPU at most {MOST_CPU} x {case.bare}", ratio_of <= MOST_CPU, f"{ratio_of:.2f}")
+
+
+def ideal_s(n: int, in_flight: int, latency_s: float, jitter: float) -> float:
+    """What n requests take where all else takes no time; without jitter, n / in flight x latency."""
+    if not jitter:
+        return n / in_flight * latency_s
+    dice = random.Random(0)
+    free_at = [0.0] * in_flight
+    for _ in range(n):
+        heapq.heapreplace(free_at, free_at[0] + latency_s * dice.uniform(1 - jitter, 1 + jitter))
+    return max(free_at)
 
 
 def typical(outcomes: Sequence[Outcome]) -> Outcome:

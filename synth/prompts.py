@@ -95,12 +95,20 @@ class Prompt(library.Checked):
         return grammar
 
     @cached_property
+    def _sources(self) -> dict[str, str]:
+        labels = {f"labels.{key}": value for key, value in self.labels.items() if isinstance(value, str)}
+        return {"system": self.system, "user": self.user, **labels}
+
+    @cached_property
+    def _constant(self) -> dict[str, str]:
+        """Templates that are plain text; rendering them for every request would cost more than all else."""
+        return {where: source.strip() for where, source in self._sources.items() if "{" not in source}
+
+    @cached_property
     def _templates(self) -> dict[str, jinja2.Template]:
-        sources = {"system": self.system, "user": self.user}
-        sources |= {f"labels.{key}": value for key, value in self.labels.items() if isinstance(value, str)}
         known = _PROVIDED | set(self.axes)
         compiled = {}
-        for where, source in sources.items():
+        for where, source in self._sources.items():
             try:
                 tree = _JINJA.parse(source)
                 compiled[where] = _JINJA.from_string(source)
@@ -190,6 +198,8 @@ class Prompt(library.Checked):
         }
 
     def _render(self, where: str, variables: Mapping[str, Value]) -> str:
+        if where in self._constant:
+            return self._constant[where]
         try:
             return self._templates[where].render(variables).strip()
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
