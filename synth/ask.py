@@ -139,7 +139,9 @@ class Engine:
         began, first = time.monotonic(), True
         while True:
             try:
-                return await self._send(request, first=first)
+                completion = await self._send(request, first=first)
+                await asyncio.sleep(0)  # other answers that have come are written down before this one is made use of
+                return completion
             except TransientError as error:
                 first = False
                 count(self.traffic.faults, error.kind)

@@ -18,6 +18,9 @@ class Posts(curator.LLM):
 
 
 def work(job: Job) -> tuple[int, int]:
+    # litellm brings the tokenizer that would be downloaded otherwise.
+    litellm = Path(str(find_spec("litellm").origin)).parent
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(litellm / "litellm_core_utils" / "tokenizers")
     posts = Posts(
         model_name=MODEL["openai"], backend="openai", generation_params={"max_tokens": MOST_TOKENS},
         backend_params={
@@ -25,9 +28,6 @@ def work(job: Job) -> tuple[int, int]:
             "max_requests_per_minute": 10_000_000, "max_tokens_per_minute": 10_000_000_000, "require_all_responses": False,
         },
     )  # fmt: skip
-    # litellm brings the tokenizer that would be downloaded otherwise.
-    litellm = Path(str(find_spec("litellm").origin)).parent
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(litellm / "litellm_core_utils" / "tokenizers")
     rows = Dataset.from_list([{"number": number, "prompt": prompt(number)} for number in range(job.n)])
     made = posts(rows, working_dir=os.path.join(job.folder, "cache"))
     return texts_of(made.dataset["text"])

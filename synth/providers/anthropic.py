@@ -74,7 +74,8 @@ def connect(
     )  # fmt: skip
     calls = Calls(
         client, Service("anthropic", urlsplit(url).netloc, model, KEY_ENV, key, KEYS_AT), response=httpx2.Response,
-        failures=(anthropic.AnthropicError, httpx2.HTTPError), timeout_s=settings.timeout_s, pricing=settings.pricing, prefix="/v1",
+        failures=(anthropic.AnthropicError, httpx2.HTTPError), timeout_s=settings.timeout_s, unset=anthropic.NOT_GIVEN,
+        pricing=settings.pricing, prefix="/v1",
     )  # fmt: skip
     images = Images(assets, most_bytes=MOST_IMAGE_BYTES, encoded=True, most_px=MOST_IMAGE_PX)
     known = price is None or price.structured is not False

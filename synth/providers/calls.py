@@ -38,16 +38,18 @@ class Calls:
         response: the class of raw responses of the HTTP library that the SDK is built on.
         failures: what the SDK and that library raise.
         pricing: the user's price table, which knows names of models.
+        unset: the SDK's own word for an option that is not given.
         prefix: what paths start with, where the base_url does not have it.
     """
 
     def __init__(
         self, client: Any, service: Service, *, response: type, failures: tuple[type[Exception], ...], timeout_s: float,
-        prefix: str = "", pricing: Path | None = None,
+        unset: Any, prefix: str = "", pricing: Path | None = None,
     ) -> None:  # fmt: skip
         self.client = client
         self.service = service
         self._response = response
+        self._unset = unset
         self._failures: tuple[type[Exception], ...] = (*failures, TimeoutError, OSError)
         self._unlisted: tuple[type[Exception], ...] = (*self._failures, ValueError)
         self._timeout_s = timeout_s
@@ -67,7 +69,7 @@ class Calls:
         sent = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
         limit_s = timeout_s or self._timeout_s
         options = {  # all of them given: the SDKs take long to make up what is left out
-            "headers": sent, "params": {}, "max_retries": 0, "timeout": limit_s,
+            "headers": sent, "params": {}, "max_retries": 0, "timeout": limit_s, "post_parser": self._unset,
             "idempotency_key": sent.get("Idempotency-Key", "none"),
         }  # fmt: skip
         try:

@@ -54,7 +54,8 @@ def connect(settings: "AskSettings", plans: Sequence[Plan], assets: Path | None,
     )  # fmt: skip
     service = Service("openai", urlsplit(url).netloc, model, KEY_ENV, key, KEYS_AT if own else "")
     calls = Calls(
-        client, service, response=httpx2.Response, failures=(openai.OpenAIError, httpx2.HTTPError), timeout_s=settings.timeout_s, pricing=settings.pricing
+        client, service, response=httpx2.Response, failures=(openai.OpenAIError, httpx2.HTTPError), timeout_s=settings.timeout_s, unset=openai.NOT_GIVEN,
+        pricing=settings.pricing
     )  # fmt: skip
     # OpenAI's newer models refuse max_tokens; other servers know no other name.
     limit_name = "max_completion_tokens" if own else "max_tokens"

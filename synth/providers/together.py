@@ -51,7 +51,8 @@ def connect(settings: "AskSettings", plans: Sequence[Plan], assets: Path | None,
     )  # fmt: skip
     calls = Calls(
         client, Service("together", urlsplit(url).netloc, model, KEY_ENV, key, KEYS_AT), response=httpx.Response,
-        failures=(together.TogetherError, httpx.HTTPError), timeout_s=settings.timeout_s, pricing=settings.pricing, prefix="/v1",
+        failures=(together.TogetherError, httpx.HTTPError), timeout_s=settings.timeout_s, unset=together.NOT_GIVEN,
+        pricing=settings.pricing, prefix="/v1",
     )  # fmt: skip
     body = ChatBody(Images(assets, most_bytes=MOST_IMAGE_BYTES), strict=False, limit_name="max_tokens")
     batches = ChatBatches(
