@@ -152,8 +152,7 @@ class Engine:
                     self.traffic.throttled += 1
                     if time.monotonic() - max(began, self._last_answer) > PATIENCE_S:
                         raise
-                    if error.retry_after_s is None:  # else the limiter holds it back, with all others
-                        await self._back_off(throttled, None)
+                    await self._back_off(throttled, error.retry_after_s)
                     continue
                 failures += 1
                 if failures > self._limits.retries:

@@ -1,10 +1,10 @@
 """How many requests may be in flight, and how fast they may follow each other.
 
-In-flight requests follow additive increase, multiplicative decrease (Chiu and Jain 1989): the first 429 of a burst takes a quarter off;
-successes soon bring back most of it and then add one at a time, so that a stray 429 in a long night costs little. A burst is what was under
-way when the limit went down; its other 429s change nothing more. An overloaded server (529, 503) is not our doing, and counts
-like a 429 only when it says so several times in a row. `retry-after` and rate-limit headers hold back everybody, not just the
-request that met them; so do bursts with no success between them, for longer each time.
+In-flight requests follow additive increase, multiplicative decrease (Chiu and Jain 1989): the first 429 of a burst takes a quarter off, and
+successes add one at a time. A burst is what was under way when the limit went down; its other 429s change nothing more. Where
+429s are few, as strays in a long night are, successes bring all of it back at once. An overloaded server (529, 503) is not our doing, and
+counts like a 429 only when it says so several times in a row. `retry-after` holds back the request that met it, and everybody when
+429s are many; rate-limit headers that say that nothing is left hold back everybody; so do bursts with no success between them.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from curation.errors import TilthError
 from synth.providers.base import Headroom
 from synth.tally import Traffic
 
-DECREASE, COME_BACK_TO = 0.75, 0.9  # of the limit that met a 429
-SUCCESSES_FOR_ONE_MORE = 10  # from there on
+DECREASE = 0.75
+SUCCESSES_FOR_ONE_MORE = 10
+MANY = 0.1  # 429s among the last 50 outcomes or so; fewer are strays
+MEMORY = 0.02  # weight of the newest outcome in that share
 OVERLOADS_THAT_COUNT = 3  # in a row
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 
@@ -72,6 +74,7 @@ class Limiter:
         self._waiting: deque[tuple[float, asyncio.Future[Slot]]] = deque()
         self._busy = 0
         self._come_back_to = float(most)
+        self._share = 0.0  # of 429s
         self._burst = self._bursts_in_a_row = self._overloads_in_a_row = 0
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -104,6 +107,7 @@ class Limiter:
 
     def succeeded(self, headroom: Headroom | None) -> None:
         self._bursts_in_a_row = self._overloads_in_a_row = 0
+        self._share *= 1 - MEMORY
         if self._limit < self._most:
             step = 1.0 if self._limit < self._come_back_to else 1 / SUCCESSES_FOR_ONE_MORE
             self._limit = min(self._most, self._limit + step)
@@ -121,14 +125,20 @@ class Limiter:
 
     def throttled(self, slot: Slot, retry_after_s: float | None) -> None:
         """The provider said that we ask too much."""
+        self._share += MEMORY * (1 - self._share)
+        many = self._share >= MANY
         if slot.burst == self._burst:
             self._burst += 1
             self._bursts_in_a_row += 1
-            self._come_back_to = COME_BACK_TO * min(self._limit, self._busy)
-            self._limit = max(1.0, min(self._limit, self._busy) * DECREASE)
+            met = min(self._limit, self._busy)
+            self._limit = max(1.0, met * DECREASE)
+            self._come_back_to = self._limit if many else met
             self._traffic.at_once = int(self._limit)
+        if many:
+            self._come_back_to = min(self._come_back_to, self._limit)
         if retry_after_s is not None:
-            self._hold(retry_after_s)
+            if many:
+                self._hold(retry_after_s)
         elif self._bursts_in_a_row > 1:  # nothing got through since the last one: a word for everybody
             longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._bursts_in_a_row - 2, 10))
             self._hold(self._jitter.uniform(longest / 4, longest))
