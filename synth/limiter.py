@@ -130,8 +130,7 @@ class Limiter:
         if slot.burst == self._burst:
             self._burst += 1
             self._bursts_in_a_row += 1
-            met = min(self._limit, self._busy)
-            self._limit = max(1.0, met * DECREASE)
+            met, self._limit = self._limit, max(1.0, self._limit * DECREASE)
             self._come_back_to = self._limit if many else met
             self._traffic.at_once = int(self._limit)
         if many:
