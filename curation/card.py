@@ -18,6 +18,7 @@ _TASK_CATEGORIES = {
     "text-classification": ["text-classification"],
     "messages": ["text-generation"],
     "prompt-completion": ["text-generation"],
+    "preference": ["text-generation"],
 }
 
 

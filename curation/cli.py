@@ -6,7 +6,7 @@ from curation.commands import Command, main
 
 COMMANDS = {
     "import": Command(
-        "Bring in examples from JSONL, CSV, Parquet or a Hugging Face dataset folder.",
+        "Bring in examples from JSONL, CSV, Parquet or a Hugging Face folder; or what an evaluation found wrong.",
         "curation.config:ImportSettings", "curation.importers:import_command", "path",
         "curate import posts.csv columns.text=body constants.language=en",
     ),

@@ -42,8 +42,10 @@ class Selector(Settings):
 
 
 class ImportSettings(Settings):
-    path: Path
+    path: Path | None = None
     """A JSONL, CSV or Parquet file, or the folder of a Hugging Face dataset."""
+    evaluation: Path | None = None
+    """Instead of a file: an evaluation's folder or id; what the model got wrong there is flagged for review."""
     task: Literal["moderation", "dialogue", "preference", "safety", "qa"] = "moderation"
     """What the rows are examples of."""
     columns: dict[str, Word] = {}
@@ -109,8 +111,8 @@ class ExportSettings(Selector):
     """The dataset's name; each export of something new is its next numbered version."""
     status: Statuses = ("kept", "passed")
     """Which examples may go in, by status."""
-    format: Literal["text-classification", "messages", "prompt-completion"] = "text-classification"
-    """The columns: text and labels, chat messages, or a prompt and its completion."""
+    format: Literal["text-classification", "messages", "prompt-completion", "preference"] = "text-classification"
+    """The columns: text and labels, chat messages, a prompt and its completion, or a prompt with a chosen and a rejected answer."""
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Near-duplicates from this Jaccard similarity on are left out, but one."""
     dedup: Literal["near", "exact", "none"] = "near"

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curation import card, formats
+from curation import card, formats, preference
 from curation.config import ExportSettings
 from curation.errors import InputError, WorkspaceError
 from curation.journal import open_store
@@ -54,6 +55,7 @@ class _Members:
     rows: NDArray[np.int64]  # (m,)
     splits: NDArray[np.str_]  # (m,)
     names: tuple[str, ...]  # of the splits
+    pairs: preference.Pairs  # what is written of a member instead of its own columns; by id
 
     @property
     def table(self) -> pa.Table:
@@ -78,13 +80,17 @@ def export(settings: ExportSettings) -> Version:
     wanted = shares(settings.split)
     store = open_store(settings.workspace)
     with store.hold(f"export-{settings.name}", f"an export of {settings.name!r}"):
-        twins = find(load_examples(store, settings), threshold=settings.threshold, method=settings.dedup)
-        members = _members(store, twins, wanted, settings.seed)
+        examples, pairs = load_examples(store, settings), preference.Pairs()
+        if settings.format == "preference":
+            pairs = preference.find(store, examples)
+            examples = examples.filter(pc.is_in(examples["id"], pa.array(list(pairs))))
+        twins = find(examples, threshold=settings.threshold, method=settings.dedup)
+        members = _members(store, twins, wanted, settings.seed, pairs)
         with _scratch(settings.workspace / "datasets" / settings.name) as scratch:
             return _publish(store, settings, members, scratch)
 
 
-def _members(store: Store, twins: Twins, wanted: dict[str, float], seed: int) -> _Members:
+def _members(store: Store, twins: Twins, wanted: dict[str, float], seed: int, pairs: preference.Pairs) -> _Members:
     ids: list[str] = twins.examples["id"].to_pylist()
     parents: dict[str, str] = dict(
         store.rows("SELECT example, min(parent) FROM origins WHERE parent IS NOT NULL GROUP BY example")
@@ -92,7 +98,7 @@ def _members(store: Store, twins: Twins, wanted: dict[str, float], seed: int) ->
     names = families(ids, twins.pairs, _ancestry(ids, parents))
     rows = np.flatnonzero(twins.kept)
     drawn = assign([names[row] for row in rows], wanted, seed)
-    return _Members(twins, rows, np.array(drawn), tuple(wanted))
+    return _Members(twins, rows, np.array(drawn), tuple(wanted), pairs)
 
 
 def _ancestry(ids: list[str], parents: dict[str, str]) -> dict[str, str]:
@@ -152,10 +158,11 @@ def _write_split(store: Store, format: str, members: _Members, split: str, folde
         own = rows[shard * SHARD_ROWS : (shard + 1) * SHARD_ROWS]
         with pq.ParquetWriter(path, formats.SCHEMAS[format], compression="zstd") as writer:
             for low in range(0, len(own), CHUNK):
-                writer.write_table(_table(store, format, members.twins.examples.take(pa.array(own[low : low + CHUNK]))))
+                chunk = members.twins.examples.take(pa.array(own[low : low + CHUNK]))
+                writer.write_table(_table(store, format, chunk, members.pairs))
 
 
-def _table(store: Store, format: str, examples: pa.Table) -> pa.Table:
+def _table(store: Store, format: str, examples: pa.Table, pairs: preference.Pairs) -> pa.Table:
     """The exported rows of these examples, in their order."""
     ids = examples["id"].to_pylist()
     found = {
@@ -171,7 +178,8 @@ def _table(store: Store, format: str, examples: pa.Table) -> pa.Table:
     rows = []
     for row in examples.select(["id", "language", "label", "category", "severity"]).to_pylist():
         body, prompt, source = found[row["id"]]
-        rows.append({**row, "prompt": prompt, "source": source, **formats.fields(body, row, format)})
+        own = pairs.get(row["id"]) or formats.fields(body, row, format)
+        rows.append({**row, "prompt": prompt, "source": source, **own})
     return pa.Table.from_pylist(rows, schema=formats.SCHEMAS[format])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from curation.errors import InputError
-from curation.records import EXAMPLE, QA, Dialogue, Moderation, Preference, Safety, canonical_json
+from curation.records import EXAMPLE, MODERATOR, QA, Dialogue, Moderation, Preference, Safety, canonical_json
 from curation.tables import AnyExample
 
 Fields = dict[str, object]
@@ -19,12 +19,16 @@ SCHEMAS: dict[str, pa.Schema] = {
     "text-classification": pa.schema([*_HEAD, ("text", _TEXT), ("surface", _TEXT), *_TAIL]),
     "messages": pa.schema([*_HEAD, ("messages", _CHAT), *_TAIL]),
     "prompt-completion": pa.schema([*_HEAD, ("prompt_text", _TEXT), ("completion", _TEXT), *_TAIL]),
+    "preference": pa.schema(  # here `prompt` is the question, as trainers call it; `curate trace` says what wrote a row
+        [
+            *_HEAD,
+            ("prompt", _TEXT),
+            ("chosen", _TEXT),
+            ("rejected", _TEXT),
+            *(one for one in _TAIL if one[0] != "prompt"),
+        ]
+    ),
 }
-
-MODERATOR = (
-    "You moderate posts, memes and marketplace listings. Answer with one JSON object: "
-    '{"label": "allowed" or "disallowed", "category": ..., "severity": 0 to 3}.'
-)
 
 
 def fields(body: str, labels: Fields, format: str) -> Fields:
@@ -55,6 +59,15 @@ def _completion(example: AnyExample, labels: Fields) -> Fields:
     return {"prompt_text": "\n\n".join(turn["content"] for turn in before), "completion": last["content"]}
 
 
+def _preference(example: AnyExample, _: Fields) -> Fields:
+    if not isinstance(example, Preference):
+        raise InputError(
+            f"example {example.id} is a {example.task} without a rejected answer; review it together with others of its prompt, "
+            "or choose format=messages"
+        )
+    return {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+
+
 def chat(example: AnyExample, labels: Fields) -> list[dict[str, str]]:
     """An example as a conversation that ends with what a model should learn to say."""
     match example:
@@ -79,4 +92,5 @@ _MAKERS: dict[str, Callable[[AnyExample, Fields], Fields]] = {
     "text-classification": _classification,
     "messages": _messages,
     "prompt-completion": _completion,
+    "preference": _preference,
 }

@@ -24,6 +24,7 @@ from rich.table import Table
 from curation.checks import run_checks
 from curation.config import ImportSettings
 from curation.errors import InputError
+from curation.evaluations import flag_command
 from curation.mapping import RowMap, Unusable, no_column, proposal, row_map
 from curation.pool import processors, spread
 from curation.records import Decision, Imported, Verdict, now
@@ -83,6 +84,8 @@ def import_file(settings: ImportSettings, progress: Callable[[int], None] | None
         InputError: the file, a setting or (without `skip_bad`) a row cannot be used; nothing was imported.
         WorkspaceError: the store cannot be written.
     """
+    if settings.path is None:
+        raise InputError("'path' is missing: name a file (curate import posts.csv), or an evaluation=FOLDER")
     with ExitStack() as held:
         source = held.enter_context(
             open_source(
@@ -239,6 +242,10 @@ def _short(value: object) -> str:
 
 
 def import_command(settings: ImportSettings) -> int:
+    if settings.evaluation is not None:
+        if extra := settings.model_fields_set - {"evaluation", "workspace", "as_json"}:
+            raise InputError(f"{min(extra)}: says nothing beside evaluation=; import the file by a command of its own")
+        return flag_command(settings, settings.evaluation)
     began = time.monotonic()
     report = import_file(settings, None if settings.as_json else _Ticker())
     took = time.monotonic() - began

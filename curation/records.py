@@ -16,6 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 LANGUAGE_NAMES = {"en": "English", "zh": "Chinese", "ms": "Malay", "ta": "Tamil"}
 
+# what a model that moderates is told; exported conversations open with it, and training and scoring say the same words
+MODERATOR = (
+    "You moderate posts, memes and marketplace listings. Answer with one JSON object: "
+    '{"label": "allowed" or "disallowed", "category": ..., "severity": 0 to 3}.'
+)
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no optional white space: equal values give equal bytes."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from curation.errors import InputError, did_you_mean
+from synth import targets
 from synth.config import RunSettings
 from synth.plan import Plan, Value
 from synth.prompts import Prompt, load
@@ -17,6 +18,10 @@ def plans(settings: RunSettings) -> list[Plan]:
     """
     if settings.suite is not None and settings.prompt:
         raise InputError("give prompt=... or suite=..., not both")
+    if settings.targets is not None:
+        if settings.suite is not None or settings.prompt:
+            raise InputError("targets=... chooses the prompts; leave prompt and suite out")
+        return targets.plans(settings, settings.targets)
     if settings.suite is not None:
         wanted = load_suite(settings.suite, settings.prompts_dir)
     elif settings.prompt:

@@ -92,6 +92,8 @@ class RunSettings(AskSettings):
     """Prompts to run: a name, a path, or a list of them."""
     suite: str | None = None
     """A suite file that names prompts and their counts, instead of `prompt` and `n`."""
+    targets: str | None = None
+    """Write around what a model gets wrong, instead of `prompt`: evaluation:FOLDER. `n` is then the sum over all prompts."""
     n: int = Field(default=100, ge=1, le=100_000_000)
     """How many accepted examples to have of each prompt."""
     language: Words = ()

@@ -26,7 +26,7 @@ class Prompt(library.Checked):
     """One prompt of the library. `fingerprint` covers what can change a model's answer; the offline grammar does not, as
     it has a fingerprint of its own."""
 
-    task: Literal["moderation"]
+    task: Literal["moderation", "safety"]
     description: str = Field(min_length=10)
     surface: Literal["post", "meme", "listing"] = "post"
     labels: dict[str, str | int]
@@ -60,6 +60,11 @@ class Prompt(library.Checked):
         if self.images:
             meaning["images"] = list(self.image_files)
         return content_id("pr", meaning)
+
+    @property
+    def kind(self) -> dict[str, str]:
+        """What sort of examples it gives: the task, and the surface where the task has one."""
+        return {"task": self.task, "surface": self.surface} if self.task == "moderation" else {"task": self.task}
 
     @cached_property
     def image_files(self) -> dict[str, Path]:
@@ -139,7 +144,7 @@ class Prompt(library.Checked):
         cells = [{**first, axis: value} for axis, values in self.axes.items() for value in values]
         for language in self.language:
             for cell in cells:
-                fields = {"task": self.task, "language": language, "surface": self.surface}
+                fields = {**self.kind, "language": language}
                 try:
                     EXAMPLE.validate_python(
                         {**fields, **self.example_labels(cell), **dict.fromkeys(self.output, "text")}

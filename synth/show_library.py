@@ -37,7 +37,12 @@ def ls_command(settings: LibrarySettings) -> int:
         if isinstance(prompt, Broken):
             table.add_row(prompt.name, "broken", "", prompt.error, style="red")
             continue
-        table.add_row(prompt.name, str(prompt.labels.get("label", "")), f"{_cells(prompt):,}", prompt.description)
+        table.add_row(
+            prompt.name,
+            str(prompt.labels.get("label") or prompt.labels.get("behaviour", "")),
+            f"{_cells(prompt):,}",
+            prompt.description,
+        )
     console.print(table)
     for name in suites:
         try:

@@ -168,7 +168,7 @@ PROMPTS = [
     post("description:", "descripton:", "unknown key 'descripton'", "Did you mean 'description'?"),
     post("labels: {label: allowed}\n", "", "'labels' is missing"),
     post("labels:", "per_request: many\nlabels:", "per_request: expected a whole number, got 'many'"),
-    post("task: moderation", "task: modration", "task: should be 'moderation', got 'modration'"),
+    post("task: moderation", "task: modration", "task: should be 'moderation' or 'safety', got 'modration'"),
     post("label: allowed", "label: alowed", "label: Input should be 'allowed' or 'disallowed', got 'alowed'"),
     post("label: allowed", "sevrity: 1", "a moderation example needs 'label'; add it to output, or to labels"),
     post("labels:", "name: letters\nlabels:", "name 'letters' is not the file's stem 'posts'"),

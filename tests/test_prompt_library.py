@@ -22,6 +22,7 @@ WANTED = {
     "harmful_nationality", "harmful_disability", "meme_ok", "meme_harmful", "listing_ok", "listing_harassment",
     "listing_adult", "listing_spam", "listing_non_fiat_currency", "listing_weapon_components",
     "listing_government_services", "listing_gambling", "listing_iptv", "listing_phishing", "lookalike_ok",
+    "identity_shift", "identity_shift_refused", "harmful_request_refused", "benign_instruction", "summarise",
 }  # fmt: skip
 
 
@@ -29,7 +30,7 @@ def test_no_prompt_of_the_library_is_missing_or_broken() -> None:
     files = [path for path in builtin_folder().rglob("*.yaml") if not OTHER_KINDS & set(path.parts)]
     assert {prompt.name for prompt in PROMPTS} == {path.stem for path in files}
     assert {prompt.name for prompt in PROMPTS} >= WANTED
-    assert len(PROMPTS) == len(files) >= 21
+    assert len(PROMPTS) == len(files) >= 26
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.name)
@@ -37,7 +38,9 @@ def test_a_prompt_speaks_four_languages_and_several_registers(prompt: Prompt) ->
     assert set(prompt.grammars) == {"en", "zh", "ms", "ta"} == set(prompt.language)
     assert "code-mixed" in prompt.axes["register"]
     assert len(prompt.axes) >= 2
-    if prompt.labels["label"] == "allowed":
+    if prompt.task == "safety":
+        assert prompt.labels["category"] == {"comply": "none", "refuse": "{{ harm }}"}[str(prompt.labels["behaviour"])]
+    elif prompt.labels["label"] == "allowed":
         assert prompt.labels["category"] == "none"
     else:
         assert prompt.labels["category"] != "none"
@@ -52,7 +55,7 @@ def test_400_examples_differ_and_cover_the_grid_evenly(prompt: Prompt, tmp_path:
     flagged = store.rows("SELECT count(*) FROM status WHERE status NOT IN ('passed', 'flagged')")[0][0]
     assert flagged <= 4  # the library's own texts pass the checks
     labels = store.rows("SELECT DISTINCT label FROM examples")
-    assert labels == [(prompt.labels["label"],)]
+    assert labels == [(prompt.labels["behaviour" if prompt.task == "safety" else "label"],)]
 
 
 def test_general_ok_gives_1000_and_then_only_what_is_missing(tmp_path: Path) -> None:

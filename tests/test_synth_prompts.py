@@ -51,7 +51,7 @@ def test_defaults(workspace: Path) -> None:
         ({"user": ""}, "user: "),
         ({"name": "waist"}, "name 'waist' is not the file's stem 'waits'"),
         ({"description": "short"}, "description: "),
-        ({"task": "poem"}, "task: should be 'moderation', got 'poem'"),
+        ({"task": "poem"}, "task: should be 'moderation' or 'safety', got 'poem'"),
         ({"per_request": 0}, "per_request: "),
         ({"per_request": 51}, "per_request: "),
         ({"axes": {}}, "axes: "),

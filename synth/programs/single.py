@@ -61,9 +61,7 @@ async def produce(prompt: Prompt, slot: Slot, request: Request, *, ask: Ask) -> 
     labels = prompt.example_labels(slot.axes)
     for position, item in parsed.items:
         try:
-            example = EXAMPLE.validate_python(
-                {"task": prompt.task, "language": slot.language, "surface": prompt.surface, **labels, **item}
-            )
+            example = EXAMPLE.validate_python({**prompt.kind, "language": slot.language, **labels, **item})
         except ValidationError as error:
             reason = f"not a {prompt.task} example: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
             malformed.append(Malformed(completion=completion.id, position=position, reason=reason))
