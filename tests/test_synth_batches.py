@@ -657,12 +657,14 @@ def test_a_batch_of_a_run_that_is_alive_is_left_to_it(workspace: Path, server: F
         service.submit = slow
         asking = asyncio.gather(*(desk.ask(request) for request in requests))
         await handed.wait()
-        other = await asyncio.to_thread(
-            play, workspace, server, "anthropic", lambda desk, _: ask_all(desk, questions(6, "anthropic", first=50))
-        )
-        good(other.result)
-        assert any(one.last is None for one in known(workspace)), "it is still being handed over"
-        on.set()
+        try:
+            other = await asyncio.to_thread(
+                play, workspace, server, "anthropic", lambda desk, _: ask_all(desk, questions(6, "anthropic", first=50))
+            )
+            good(other.result)
+            assert any(one.last is None for one in known(workspace)), "it is still being handed over"
+        finally:
+            on.set()  # a desk that is closed waits for what it is handing over
         return await asking
 
     good(play(workspace, server, "anthropic", both).result)
