@@ -658,6 +658,8 @@ def test_a_batch_of_a_run_that_is_alive_is_left_to_it(workspace: Path, server: F
         asking = asyncio.gather(*(desk.ask(request) for request in requests))
         await handed.wait()
         try:
+            while not any(one.last is None for one in known(workspace)):  # others see it when it is committed
+                await asyncio.sleep(0.05)
             other = await asyncio.to_thread(
                 play, workspace, server, "anthropic", lambda desk, _: ask_all(desk, questions(6, "anthropic", first=50))
             )
