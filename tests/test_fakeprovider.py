@@ -494,13 +494,11 @@ def test_every_prompt_of_the_library_gets_items_that_pass_our_checks() -> None:
             assert not parsed.malformed
             for _, item in parsed.items:
                 labels = prompt.example_labels(cell)
-                example = EXAMPLE.validate_python(
-                    {"task": prompt.task, "language": code, "surface": prompt.surface, **labels, **item}
-                )
+                example = EXAMPLE.validate_python({**prompt.kind, "language": code, **labels, **item})
                 assert [verdict.decision for verdict in run_checks(example)] == [Decision.KEEP]
-                texts.add(item["text"])
+                texts.add(example.content)
                 seen += 1
-                if code == "en" and prompt.surface == "post":
+                if code == "en" and prompt.kind == {"task": "moderation", "surface": "post"}:
                     sizes.append(len(item["text"]))
     assert seen >= 400
     assert len(texts) > 0.99 * seen
