@@ -367,7 +367,8 @@ def test_our_rubrics_are_sound(name: str) -> None:
 
 def test_the_blind_rubric_knows_every_category_of_the_library() -> None:
     files = load_rubric(OURS[1]).path.parent.parent.glob("*.yaml")
-    categories = {read_yaml(path)["labels"]["category"] for path in files}
+    prompts = [read_yaml(path) for path in files]
+    categories = {prompt["labels"]["category"] for prompt in prompts if prompt["task"] == "moderation"}
     assert len(categories) >= 15
     assert categories == set(load_rubric("judge_moderation_label").gives["category"])
 
