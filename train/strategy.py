@@ -85,8 +85,8 @@ def check_strategy(args: "TrainingArguments") -> None:
     Raises:
         InputError: the trainer that was built does not shard.
     """
-    from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
-    from accelerate.utils import DistributedType  # type: ignore[import-untyped]
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType
 
     is_now = AcceleratorState().distributed_type
     if args.fsdp and is_now != DistributedType.FSDP:
