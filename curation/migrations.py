@@ -82,4 +82,19 @@ def second(connection: DuckDBPyConnection) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first, second)
+def third(connection: DuckDBPyConnection) -> None:
+    """Documents, their pages, and the outlines of SOPs."""
+    connection.execute("""
+        CREATE TABLE documents (
+            id VARCHAR, sha256 VARCHAR, name VARCHAR, path VARCHAR, media_type VARCHAR, title VARCHAR, pages INTEGER,
+            made_at TIMESTAMP
+        );
+        CREATE TABLE pages (
+            id VARCHAR, document VARCHAR, number INTEGER, image VARCHAR, width INTEGER, height INTEGER, text VARCHAR,
+            blocks VARCHAR, made_at TIMESTAMP
+        );
+        CREATE TABLE outlines (id VARCHAR, document VARCHAR, author VARCHAR, body VARCHAR, made_at TIMESTAMP);
+    """)
+
+
+MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first, second, third)

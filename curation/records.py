@@ -110,6 +110,7 @@ class Dialogue(_Example):
     task: Literal["dialogue"] = "dialogue"
     turns: tuple[Turn, ...] = Field(min_length=1)
     scenario: str = "open"  # the SOP, graph or kind of talk it follows
+    outline: str | None = None  # id of the SOP outline whose steps the turns cite
 
     @property
     def labels(self) -> dict[str, str | int]:
@@ -156,6 +157,7 @@ class QA(_Example):
     question: str = Field(min_length=1)
     answer: str
     cites: tuple[str, ...] = ()
+    outline: str | None = None  # id of the SOP outline whose steps the answer cites
 
     @property
     def content(self) -> str:
