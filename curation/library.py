@@ -5,7 +5,7 @@ place shadows one of a later place.
 """
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -162,13 +162,23 @@ class Broken:
     error: str
 
 
-def read(path: Path, kind: type[Kind]) -> Kind:
+def read(path: Path, kind: type[Kind], *, told_by: str = "", kinds: Mapping[str, type[Kind]] | None = None) -> Kind:
     """What one file holds, checked whole.
+
+    Args:
+        told_by: the field that says which of `kinds` the file is; `kind`, where it is missing.
 
     Raises:
         InputError: with file, line or field, and what is wrong there.
     """
     data = read_yaml(path)
+    if kinds is not None and told_by in data:
+        said = data[told_by]
+        if not isinstance(said, str) or said not in kinds:
+            raise InputError(
+                f"{path}: {told_by}: no {said!r}; it is one of {', '.join(kinds)}.{did_you_mean(str(said), kinds)}"
+            )
+        kind = kinds[said]
     if "name" in data and data["name"] != path.stem:
         raise InputError(f"{path}: name {data['name']!r} is not the file's stem {path.stem!r}; leave `name` out")
     try:
@@ -179,12 +189,12 @@ def read(path: Path, kind: type[Kind]) -> Kind:
     return found
 
 
-def read_all(folders: Sequence[Path], kind: type[Kind]) -> list[Kind | Broken]:
-    """Every file of the folders; what cannot be read is listed as broken, never skipped."""
+def read_all(folders: Sequence[Path], reader: Callable[[Path], Kind]) -> list[Kind | Broken]:
+    """Every file of the folders, by `reader`; what cannot be read is listed as broken, never skipped."""
     found: list[Kind | Broken] = []
     for entry in entries(folders).values():
         try:
-            found.append(read(entry.path, kind))
+            found.append(reader(entry.path))
         except TilthError as error:
             found.append(Broken(entry.name, entry.path, str(error)))
     return found

@@ -180,6 +180,7 @@ class Generated(Record):
     kind: Literal["generated"] = "generated"
     completion: str
     position: int  # which item of the completion
+    before: tuple[str, ...] = ()  # the answers that it rests on besides, in order, where it took several
     prompt: str
     axes: dict[str, str | int] = {}
     provider: str

@@ -100,7 +100,8 @@ def example_row(example: AnyExample, at: datetime) -> TableRow:
 
 
 def origin_row(example: str, origin: AnyOrigin, at: datetime) -> TableRow:
-    body = canonical_json(origin.model_dump(mode="json"))
+    several = isinstance(origin, Generated) and origin.before
+    body = canonical_json(origin.model_dump(mode="json", exclude=None if several else {"before"}))
     generated = origin if isinstance(origin, Generated) else None
     return "origins", (
         hashed("or", f'["{example}",{canonical_json(body)}]'), example, origin.kind,

@@ -127,24 +127,24 @@ async def _previews(asked: Asked, slots: Sequence[Slot], concurrency: int) -> li
 
     per_request = asked.plan.per_request
     return await asyncio.gather(
-        *(asked.observe(slot, asked.request(slot, 0, per_request), answer) for slot in slots)
+        *(asked.observe(slot, 0, per_request, answer) for slot in slots)
     )  # fmt: skip
 
 
 def _paid_previews(asked: Asked, slots: Sequence[Slot], settings: EstimateSettings) -> tuple[int, float | None]:
-    """Ask the first request of each place, live, and keep the answers; how many were asked, and what they cost."""
+    """Make the first attempt at each place, live, and keep the answers; how many were asked, and what they cost."""
     plan, live = asked.plan, settings.model_copy(update={"mode": "live"})
     with session(
         live, Progress(), hold=locks([plan], live), plans=[plan], spent_on=[plan.prompt.fingerprint],
-        max_requests=len(slots), provider=asked.provider,
+        max_requests=3 * len(slots) * plan.prompt.requests_each, provider=asked.provider,
     ) as opened:  # fmt: skip
         keep_prompts(opened, [plan])
         known = answers(opened.store, plan.prompt.fingerprint, asked.model, slots[0].number, slots[-1].number)
 
         async def ask(slot: Slot) -> None:
-            request = asked.request(slot, 0, plan.per_request)
+            stored = known.get(slot.number, {})
             try:
-                await opened.engine.ask(request, known.get(slot.number, {}))
+                await asked.produce(slot, 0, plan.per_request, lambda request: opened.engine.ask(request, stored))
             except (Stopped, TransientError) as error:
                 opened.progress.note(f"a preview got no answer: {error}")
 
@@ -174,7 +174,7 @@ def _estimate(
     )
     batches = price is not None and price.batch is not None and asked.provider.batches is not None
     return Estimate(
-        prompt=plan.prompt.name, provider=asked.provider.name, model=asked.model, examples=plan.n, requests=plan.size,
+        prompt=plan.prompt.name, provider=asked.provider.name, model=asked.model, examples=plan.n, requests=plan.requests,
         stored=sample.answered, sample=len(seen),
         accepted_share=sum(one.share * one.count for one in seen) / sum(one.count for one in seen) if seen else None,
         to_ask=found.requests, input_tokens=found.input_tokens, output_tokens=found.output_tokens,
@@ -212,7 +212,7 @@ def _live_s(found: Forecast, seen: Sequence[Observation], settings: RunSettings,
 def _guess(asked: Asked, sample: Sample, max_tokens: int) -> Forecast:
     """What a plan may take of which no answer is known, within wide bounds."""
     slots = list(islice(asked.plan.slots(), GUESSED_FROM))
-    requests = [asked.request(slot, 0, asked.plan.per_request) for slot in slots]
+    requests = [asked.first(slot) for slot in slots]
     size = sum(len(message.content.encode()) for request in requests for message in request.messages) / len(requests)
     images = sum(len(message.images) for request in requests for message in request.messages) / len(requests)
     number = sum(count for (_, need, _), count in sample.places.items() if need)
@@ -223,6 +223,6 @@ def _guess(asked: Asked, sample: Sample, max_tokens: int) -> Forecast:
         usd = 0.0
         if asked.price is not None:
             usd = (tokens_in * asked.price.input + tokens_out * asked.price.output) / 1e6
-        again = number * ASKED_AGAIN[side]
+        again = number * ASKED_AGAIN[side] * asked.plan.prompt.requests_each
         bounds.append((again, again * tokens_in, again * tokens_out, again * usd))
     return Forecast(*(Range(low, (low * high) ** 0.5, high) for low, high in zip(*bounds, strict=True)))

@@ -26,7 +26,7 @@ Places = Mapping[
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One answer: what was asked for, what it brought, and what it cost when asked live."""
+    """One attempt: what was asked for, what it brought, and what its answers cost when asked live."""
 
     language: str
     count: int
@@ -37,6 +37,7 @@ class Observation:
     output_usd: float  # the part of `usd` that grows with the length of the answer
     latency_s: float
     refused: bool = False
+    requests: int = 1
 
     @property
     def share(self) -> float:
@@ -179,7 +180,7 @@ def _costs(sample: Sequence[Observation], weights: Floats, most: int, max_attemp
 def _cost(one: Observation, need: int) -> tuple[float, float, float, float]:
     """What that request would have cost if it had asked for `need` texts."""
     share = 1.0 if one.refused else need / one.count
-    return 1.0, one.input_tokens, one.output_tokens * share, one.usd - one.output_usd * (1 - share)
+    return float(one.requests), one.input_tokens, one.output_tokens * share, one.usd - one.output_usd * (1 - share)
 
 
 def _spread(sample: Sequence[Observation]) -> Floats:
@@ -187,5 +188,5 @@ def _spread(sample: Sequence[Observation]) -> Floats:
     rows = np.array([_cost(one, one.count) for one in sample])
     spread: Floats = rows.std(axis=0)
     share = max(0.05, float(np.mean([one.share for one in sample])))
-    spread[REQUESTS] = (1 - share) ** 0.5 / share
+    spread[REQUESTS] = (1 - share) ** 0.5 / share * float(np.mean([one.requests for one in sample]))
     return spread

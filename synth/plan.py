@@ -11,8 +11,10 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from synth.prompts import Prompt
+if TYPE_CHECKING:
+    from synth.programs.base import AnyPrompt
 
 Value = str | int
 
@@ -52,7 +54,7 @@ def cell(
 class Plan:
     """`n` accepted examples of one prompt, over the languages and axis values that were chosen."""
 
-    prompt: Prompt
+    prompt: "AnyPrompt"
     n: int
     languages: tuple[str, ...]
     axes: Mapping[str, Sequence[Value]]
@@ -61,8 +63,13 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """How many slots there are: the number of requests when nothing goes wrong."""
+        """How many slots there are: the number of attempts when nothing goes wrong."""
         return -(-self.n // self.per_request)
+
+    @property
+    def requests(self) -> int:
+        """How many requests they take when nothing goes wrong."""
+        return self.size * self.prompt.requests_each
 
     def slot(self, number: int) -> Slot:
         language, values = cell(number, seed=self.seed, salt=self.prompt.name, languages=self.languages, axes=self.axes)

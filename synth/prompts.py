@@ -1,10 +1,11 @@
 """Prompt files: what they hold, how they are found, read and rendered."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jinja2
 import jinja2.meta
@@ -14,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 from curation import library
 from curation.errors import InputError, NotFound
 from curation.library import Broken
-from curation.records import EXAMPLE, LANGUAGE_NAMES, Message, content_id
+from curation.records import EXAMPLE, LANGUAGE_NAMES, Message, Request, canonical_json, content_id
 from synth.grammar import Grammar
 
 Value = str | int
@@ -26,6 +27,7 @@ class Prompt(library.Checked):
     """One prompt of the library. `fingerprint` covers what can change a model's answer; the offline grammar does not, as
     it has a fingerprint of its own."""
 
+    program: Literal["single"] = "single"
     task: Literal["moderation", "safety"]
     description: str = Field(min_length=10)
     surface: Literal["post", "meme", "listing"] = "post"
@@ -38,6 +40,7 @@ class Prompt(library.Checked):
     system: str = ""
     user: str = Field(min_length=1)
     offline: dict[str, dict[str, object]] = {}
+    requests_each: ClassVar[int] = 1
 
     @field_validator("offline", mode="before")
     @classmethod
@@ -98,6 +101,20 @@ class Prompt(library.Checked):
                 f"{self.path}: offline.{language}.item: has {', '.join(grammar.item)}; output wants {wanted}"
             )
         return grammar
+
+    @property
+    def offline_languages(self) -> Collection[str]:
+        return self.offline
+
+    def offline_answer(self, request: Request) -> str:
+        """The items that the grammar comes up with for this request, as JSON."""
+        grammar = self.grammars[str(request.variables["language"])]
+        items = grammar.items(request.id, request.variables, int(request.variables["per_request"]))
+        return json.dumps(items, ensure_ascii=False)
+
+    def body(self) -> str:
+        """What is kept of it in the store: all but its grammars, as canonical JSON."""
+        return canonical_json(self.model_dump(mode="json", exclude={"offline", "path", "program"}))
 
     @cached_property
     def _sources(self) -> dict[str, str]:
@@ -234,7 +251,7 @@ def search_path(prompts_dir: Path | None) -> list[Path]:
 
 def read(path: Path) -> Prompt:
     """The prompt in one file, checked whole; InputError says what is wrong where."""
-    return library.read(path, Prompt)
+    return library.read(path, Prompt, told_by="program", kinds={"single": Prompt})
 
 
 def load(name: str, prompts_dir: Path | None = None) -> Prompt:
@@ -244,4 +261,4 @@ def load(name: str, prompts_dir: Path | None = None) -> Prompt:
 
 def load_all(folders: Sequence[Path]) -> list[Prompt | Broken]:
     """Every prompt of these folders; what cannot be read is listed as broken, never skipped."""
-    return library.read_all(folders, Prompt)
+    return library.read_all(folders, read)

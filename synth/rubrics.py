@@ -347,4 +347,4 @@ def load_rubric(name: str, prompts_dir: Path | None = None) -> Rubric:
 
 def load_rubrics(folders: Sequence[Path]) -> list[Rubric | Broken]:
     """Every rubric of these folders; what cannot be read is listed as broken, never skipped."""
-    return library.read_all(folders, Rubric)
+    return library.read_all(folders, read_rubric)

@@ -7,13 +7,13 @@ move down, so there is one fixed point whatever the order (deferred acceptance: 
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from curation.assets import keep
 from curation.errors import RequestRejected, TilthError, TransientError
 from curation.journal import Writer
-from curation.records import Decision, Finish, canonical_json, content_id, now
+from curation.records import Completion, Decision, Finish, Request, content_id, now
 from curation.store import Store
 from curation.tables import TableRow, example_row, malformed_row, origin_row, utc, verdict_row
 from synth.ask import Engine, Known, answered_slots, answers
@@ -21,10 +21,9 @@ from synth.choice import plans
 from synth.config import RunSettings
 from synth.ledger import Stopped
 from synth.plan import Plan, Slot
-from synth.programs.single import Candidate, Produced, produce, request_for
+from synth.programs import PROGRAMS
+from synth.programs.base import AnyPrompt, Asking, Candidate, Produced
 from synth.progress import Progress
-from synth.prompts import Prompt
-from synth.providers.base import Provider
 from synth.session import Session, session
 from synth.tally import Tally, Traffic
 
@@ -61,7 +60,7 @@ def run(settings: RunSettings, progress: Progress, chosen: Sequence[Plan] | None
     tallies = [Tally(plan.prompt.name, plan.n) for plan in chosen]
     with session(
         settings, progress, hold=locks(chosen, settings), plans=chosen, tallies=tallies,
-        spent_on=[plan.prompt.fingerprint for plan in chosen], max_requests=3 * sum(plan.size for plan in chosen) + 10,
+        spent_on=[plan.prompt.fingerprint for plan in chosen], max_requests=3 * sum(plan.requests for plan in chosen) + 10,
     ) as opened:  # fmt: skip
         keep_prompts(opened, chosen)
         fillings = [Filling(plan, opened, settings, tally) for plan, tally in zip(chosen, tallies, strict=True)]
@@ -93,7 +92,7 @@ def keep_prompts(opened: Session, chosen: Sequence[Plan]) -> None:
 
 def _headline(chosen: Sequence[Plan], settings: RunSettings) -> str:
     names = chosen[0].prompt.name if len(chosen) == 1 else f"{len(chosen)} prompts"
-    total, requests = sum(plan.n for plan in chosen), sum(plan.size for plan in chosen)
+    total, requests = sum(plan.n for plan in chosen), sum(plan.requests for plan in chosen)
     who = f"{settings.provider} {settings.model}" if settings.model else settings.provider
     how = " in batches" if settings.mode == "batch" else ""
     return f"{names}: {total:,} examples in {requests:,} requests{how}, provider {who}, workspace {settings.workspace}"
@@ -135,11 +134,11 @@ class Filling:
         self._engine: Engine = opened.engine
         self._store: Store = opened.store
         self._writer: Writer = opened.writer
-        self._provider: Provider = opened.provider
+        self._asking = Asking(opened.provider, opened.provider.model(plan.prompt), plan.seed)
+        self._produce = PROGRAMS[plan.prompt.program]
         self._max_attempts = settings.max_attempts
         self._retry = settings.retry
-        self._model = opened.provider.model(plan.prompt)
-        self._answered = answered_slots(opened.store, plan.prompt.fingerprint, self._model)
+        self._answered = answered_slots(opened.store, plan.prompt.fingerprint, self._asking.model)
         self._owner: dict[int, int] = {}  # text -> the lowest slot that came up with it
         self._places: dict[int, Place] = {}  # of slots that are at work, or did not get all they want from one answer
         self._short: set[int] = set()
@@ -148,7 +147,7 @@ class Filling:
         """The stored answers of slots `first` to `last`."""
         if first >= self._answered:
             return {}
-        return answers(self._store, self.plan.prompt.fingerprint, self._model, first, last)
+        return answers(self._store, self.plan.prompt.fingerprint, self._asking.model, first, last)
 
     async def fill(self, slot: Slot, known: Known) -> None:
         """Ask until the slot owns as many texts as it wants."""
@@ -170,23 +169,20 @@ class Filling:
         self.unanswered.pop(slot.number, None)
         try:
             while not self._full(slot, place):
-                request = request_for(
+                produced = await self._produce(
                     self.plan.prompt, slot, place.attempts, max(1, self.plan.per_request - place.usable),
-                    provider=self._provider, model=self._model, seed=self.plan.seed,
+                    asking=self._asking, ask=lambda request: self._ask(request, place),
                 )  # fmt: skip
-                replayed = request.id in place.known
-                if place.attempts >= self._max_attempts + place.forgiven and not replayed:
-                    self._short.add(slot.number)
-                    return
-                produced = await produce(
-                    self.plan.prompt, slot, request, ask=lambda asked: self._engine.ask(asked, place.known)
-                )
                 place.attempts += 1
-                place.forgiven += replayed and self._forgiven(produced)
+                place.forgiven += not place.asked and self._forgiven(produced)
+                place.asked = False
+                place.answered.clear()
                 usable = sum(candidate.dropped_by is None for candidate in produced.candidates)
                 place.usable = min(place.usable + usable, self.plan.per_request)
                 place.spare = tuple(produced.candidates)
                 self._note_unusable(produced)
+        except OutOfAttempts:
+            self._short.add(slot.number)
         except Stopped:
             pass
         except TransientError as error:
@@ -204,6 +200,16 @@ class Filling:
             self.tally.short = len(self._short)
             self.tally.unanswered = len(self.unanswered)
             self.tally.no_answer = next(iter(self.unanswered.values()), None)
+
+    async def _ask(self, request: Request, place: "Place") -> Completion:
+        """The durable `ask` of one attempt, which may be begun anew where a later request of it got no answer."""
+        if request.id not in place.answered:
+            if request.id not in place.known:
+                if place.attempts >= self._max_attempts + place.forgiven:
+                    raise OutOfAttempts
+                place.asked = True
+            place.answered[request.id] = await self._engine.ask(request, place.known)
+        return place.answered[request.id]
 
     def _forgiven(self, produced: Produced) -> bool:
         """Whether this earlier answer is one that the user wants to have asked for again (`retry=`)."""
@@ -270,11 +276,17 @@ class Filling:
             self.group.create_task(self._go_on(self.plan.slot(number), place))
 
 
+class OutOfAttempts(Exception):
+    """A place of the plan was asked as often as it may be."""
+
+
 @dataclass(slots=True)
 class Place:
     """How far a slot has come: it goes on from there when a lower slot takes a text from it."""
 
     known: Known  # stored answers of attempts to come
+    answered: Known = field(default_factory=dict)  # answers of the attempt that is under way
+    asked: bool = False  # whether any of them was asked for now
     attempts: int = 0
     forgiven: int = 0  # earlier attempts that do not count, as the user wants them made again
     usable: int = 0  # texts among the slot's own answers that no check drops, `per_request` at most
@@ -292,6 +304,5 @@ def _origin_row(candidate: Candidate) -> TableRow:
     return origin_row(candidate.example.id, candidate.origin, candidate.verdicts[0].at)
 
 
-def _prompt_row(prompt: Prompt) -> TableRow:
-    body = canonical_json(prompt.model_dump(mode="json", exclude={"offline", "path"}))
-    return "prompts", (prompt.fingerprint, prompt.name, body, utc(now()))
+def _prompt_row(prompt: AnyPrompt) -> TableRow:
+    return "prompts", (prompt.fingerprint, prompt.name, prompt.body(), utc(now()))

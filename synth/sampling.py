@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from curation.records import Completion, Finish, Request
@@ -11,7 +11,8 @@ from curation.tables import COMPLETION_COLUMNS, completion_from
 from synth.forecast import Observation
 from synth.plan import Plan, Slot
 from synth.pricing import Price
-from synth.programs.single import produce, request_for
+from synth.programs import PROGRAMS
+from synth.programs.base import Ask, Asking, Produced
 from synth.providers.base import Provider
 
 PLACES = 120  # answered places of the plan that are looked at
@@ -53,30 +54,43 @@ class Asked:
     price: Price | None
     max_attempts: int
 
-    def request(self, slot: Slot, attempt: int, count: int) -> Request:
-        return request_for(
-            self.plan.prompt, slot, attempt, count, provider=self.provider, model=self.model, seed=self.plan.seed
-        )
+    async def produce(self, slot: Slot, attempt: int, count: int, ask: Ask) -> Produced:
+        """One attempt, as a run would make it."""
+        plan = self.plan
+        asking = Asking(self.provider, self.model, plan.seed)
+        return await PROGRAMS[plan.prompt.program](plan.prompt, slot, attempt, count, asking=asking, ask=ask)
+
+    def first(self, slot: Slot, attempt: int = 0, count: int | None = None) -> Request:
+        """The request that an attempt begins with."""
+
+        async def ask(request: Request) -> Completion:
+            raise _Asked(request)
+
+        try:
+            asyncio.run(self.produce(slot, attempt, count or self.plan.per_request, ask))
+        except _Asked as asked:
+            return asked.request
+        raise AssertionError(f"program {self.plan.prompt.program!r} asks nothing")
 
     async def observe(
-        self, slot: Slot, request: Request, ask: Callable[[Request], Awaitable[Completion]], *, batched: bool = False
+        self, slot: Slot, attempt: int, count: int, ask: Ask, *, batched: Collection[str] = ()
     ) -> Observation:
-        """Ask, and read the answer as a run would."""
+        """Make an attempt, and read its answers as a run would. `batched`: ids of requests that a batch answered."""
         kept: list[Completion] = []
 
-        async def asking(asked: Request) -> Completion:
-            kept.append(await ask(asked))
-            return kept[0]
+        async def keeping(request: Request) -> Completion:
+            kept.append(await ask(request))
+            return kept[-1]
 
-        produced = await produce(self.plan.prompt, slot, request, ask=asking)
-        completion = kept[0]
-        usd, output_usd = self._usd(completion, batched=batched)
+        produced = await self.produce(slot, attempt, count, keeping)
+        costs = [self._usd(one, batched=one.request in batched) for one in kept]
         return Observation(
-            language=slot.language, count=int(request.variables["per_request"]),
+            language=slot.language, count=count,
             usable=sum(candidate.dropped_by is None for candidate in produced.candidates),
-            input_tokens=completion.input_tokens, output_tokens=completion.output_tokens, usd=usd, output_usd=output_usd,
-            latency_s=0.0 if batched else completion.latency_s,
-            refused=completion.finish in (Finish.REFUSAL, Finish.FILTER),
+            input_tokens=sum(one.input_tokens for one in kept), output_tokens=sum(one.output_tokens for one in kept),
+            usd=sum(usd for usd, _ in costs), output_usd=sum(output for _, output in costs),
+            latency_s=sum(one.latency_s for one in kept if one.request not in batched),
+            refused=kept[-1].finish in (Finish.REFUSAL, Finish.FILTER), requests=len(kept),
         )  # fmt: skip
 
     def _usd(self, completion: Completion, *, batched: bool) -> tuple[float, float]:
@@ -88,6 +102,15 @@ class Asked:
         if completion.cost_usd is None:
             return completion.input_tokens * self.price.input / 1e6 + output, output
         return completion.cost_usd / share, min(output, completion.cost_usd / share)
+
+
+class _Asked(Exception):
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+class Unanswered(Exception):
+    """The store has no answer to a request."""
 
 
 def stored(asked: Asked, store: Store | None) -> Sample:
@@ -113,7 +136,7 @@ async def _fill(sample: Sample, asked: Asked, store: Store) -> None:
     looked_at = [slot for slot in slots if await _replay(sample, asked, plan.slot(slot), known)]
     if looked_at:  # of the others, an answer to another plan was found: other languages, axes or settings
         sample.answered = min(plan.size, round(int(rows[0][1]) * len(looked_at) / len(slots)))
-    if len(sample.observations) < OTHERS // 2:
+    if len(sample.observations) < OTHERS // 2 and plan.prompt.requests_each == 1:
         others = store.rows(_ANSWERS + f" ORDER BY hash(requests.id) LIMIT {OTHERS}", keys)
         for variables, sampling, number, attempt, batched, *row in others:
             completion = completion_from(row)
@@ -126,14 +149,17 @@ async def _fill(sample: Sample, asked: Asked, store: Store) -> None:
 async def _replay(sample: Sample, asked: Asked, slot: Slot, known: dict[str, tuple[Completion, bool]]) -> bool:
     """Go through the stored answers of a place as a run would; whether there was any."""
     wanted = asked.plan.per_request
+    batched = {request for request, (_, in_batch) in known.items() if in_batch}
     usable = attempts = 0
     while usable < min(wanted, slot.want) or not attempts:
-        request = asked.request(slot, attempts, max(1, wanted - usable))
-        if request.id not in known:
+        used: set[str] = set()
+        try:
+            seen = await asked.observe(
+                slot, attempts, max(1, wanted - usable), _answering(known, used), batched=batched
+            )  # fmt: skip
+        except Unanswered:
             break
-        completion, batched = known[request.id]
-        sample.used.add(request.id)
-        seen = await asked.observe(slot, request, _answering(completion), batched=batched)
+        sample.used |= used
         sample.observations.append(seen)
         usable = min(wanted, usable + seen.usable)
         attempts += 1
@@ -153,13 +179,21 @@ async def _take_other(
     if language not in asked.plan.languages or not same or set(variables) != set(asked.plan.axes):
         return
     slot = Slot(number, language, variables, count)
-    request = asked.request(slot, attempt, count)
-    sample.observations.append(await asked.observe(slot, request, _answering(completion), batched=batched))
+    request = completion.request
 
-
-def _answering(completion: Completion) -> Callable[[Request], Awaitable[Completion]]:
     async def ask(_: Request) -> Completion:
         return completion
+
+    seen = await asked.observe(slot, attempt, count, ask, batched=(request,) if batched else ())
+    sample.observations.append(seen)
+
+
+def _answering(known: Mapping[str, tuple[Completion, bool]], used: set[str]) -> Ask:
+    async def ask(request: Request) -> Completion:
+        if request.id not in known:
+            raise Unanswered
+        used.add(request.id)
+        return known[request.id][0]
 
     return ask
 

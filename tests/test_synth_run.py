@@ -21,7 +21,8 @@ from curation.store import Store
 from synth.choice import plans
 from synth.cli import COMMANDS
 from synth.config import RunSettings
-from synth.programs.single import produce, request_for
+from synth.programs.base import Asking
+from synth.programs.single import produce
 from synth.providers.base import Answer
 from synth.providers.offline import Offline
 
@@ -394,6 +395,8 @@ def in_order(workspace: Path, prompt: str, **settings: Any) -> dict[str, set[Any
                 continue
             return Completion(request=request.id, text=answer.text, finish=answer.finish, model=answer.model)
 
+    asking = Asking(provider, provider.model(plan.prompt), plan.seed)
+
     async def fill() -> None:
         for slot in plan.slots():
             owned = usable = 0
@@ -401,16 +404,7 @@ def in_order(workspace: Path, prompt: str, **settings: Any) -> dict[str, set[Any
                 if owned == slot.want:
                     break
                 wanted = max(1, plan.per_request - usable)
-                request = request_for(
-                    plan.prompt,
-                    slot,
-                    attempt,
-                    wanted,
-                    provider=provider,
-                    model=provider.model(plan.prompt),
-                    seed=plan.seed,
-                )
-                produced = await produce(plan.prompt, slot, request, ask=ask)
+                produced = await produce(plan.prompt, slot, attempt, wanted, asking=asking, ask=ask)
                 usable += sum(candidate.dropped_by is None for candidate in produced.candidates)
                 for candidate in produced.candidates:
                     if owned == slot.want:

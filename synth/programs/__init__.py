@@ -1,0 +1,6 @@
+"""The programs, by the name that a prompt file gives."""
+
+from synth.programs import single
+from synth.programs.base import Program
+
+PROGRAMS: dict[str, Program] = {"single": single.produce}

@@ -1,57 +1,23 @@
 """One request, one list of independent examples: posts, memes, listings."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
 from pydantic import ValidationError
 
 from curation.checks import run_checks
-from curation.records import EXAMPLE, Completion, Decision, Finish, Generated, Malformed, Request, Verdict
-from curation.tables import AnyExample
+from curation.records import EXAMPLE, Finish, Generated, Malformed
 from synth import parse
 from synth.plan import Slot
+from synth.programs.base import Ask, Asking, Candidate, Produced
 from synth.prompts import Prompt
-from synth.providers.base import Provider
-
-Ask = Callable[[Request], Awaitable[Completion]]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An example that was read out of an answer, and what the checks say of it."""
-
-    example: AnyExample
-    origin: Generated
-    verdicts: list[Verdict]
-
-    @property
-    def dropped_by(self) -> str | None:
-        return next((verdict.by for verdict in self.verdicts if verdict.decision is Decision.DROP), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Produced:
-    finish: Finish
-    candidates: list[Candidate]
-    malformed: list[Malformed]
-
-
-def request_for(
-    prompt: Prompt, slot: Slot, attempt: int, count: int, *, provider: Provider, model: str, seed: int
-) -> Request:
-    """What to ask for `count` examples of the slot's cell."""
-    structured = provider.structured()
-    return Request(
-        prompt=prompt.name, prompt_id=prompt.fingerprint,
+async def produce(prompt: Prompt, slot: Slot, attempt: int, count: int, *, asking: Asking, ask: Ask) -> Produced:
+    """Ask for `count` examples of the slot's cell, and read the answer."""
+    request = asking.request(
+        prompt, slot, attempt,
+        messages=prompt.messages(slot.language, slot.axes, count, structured=asking.structured),
         variables={"language": slot.language, "per_request": count, **slot.axes},
-        messages=prompt.messages(slot.language, slot.axes, count, structured=structured),
-        provider=provider.name, model=model, sampling={"seed": seed, **provider.sampling()},
-        output_schema=prompt.output_schema() if structured else None, slot=slot.number, attempt=attempt,
+        output_schema=prompt.output_schema() if asking.structured else None,
     )  # fmt: skip
-
-
-async def produce(prompt: Prompt, slot: Slot, request: Request, *, ask: Ask) -> Produced:
-    """Ask, and read the answer."""
     completion = await ask(request)
     if completion.finish in (Finish.REFUSAL, Finish.FILTER):
         return Produced(completion.finish, [], [])

@@ -14,7 +14,7 @@ import httpx2
 from curation.errors import InputError, ProviderError, TransientError
 from curation.records import Finish, Message, Request
 from synth.plan import Plan
-from synth.prompts import Prompt
+from synth.programs.base import AnyPrompt
 from synth.providers.base import EXPIRED, Answer, Batches, BatchState, Usage
 from synth.providers.calls import (
     CONNECT_S,
@@ -92,7 +92,7 @@ class Anthropic:
         self._settings = settings
         self._structured = structured
 
-    def model(self, prompt: Prompt) -> str:  # noqa: ARG002
+    def model(self, prompt: AnyPrompt) -> str:  # noqa: ARG002
         return self._calls.service.model
 
     def sampling(self) -> dict[str, str | int | float]:

@@ -4,11 +4,13 @@ thousands at once and answer within a day (`Batches`)."""
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from curation.errors import ProviderError
 from curation.records import Finish, Request
-from synth.prompts import Prompt
+
+if TYPE_CHECKING:
+    from synth.programs.base import AnyPrompt
 
 RATE_LIMIT, OVERLOADED, SERVER, TIMEOUT, CONNECTION, CUT_OFF, EXPIRED = (
     "rate limit", "overloaded", "server error", "timeout", "connection", "cut-off body", "expired",
@@ -51,7 +53,7 @@ class Provider(Protocol):
     batches: "Batches | None"
     """The provider's batch service, if it has one."""
 
-    def model(self, prompt: Prompt) -> str:
+    def model(self, prompt: "AnyPrompt") -> str:
         """The model that will answer this prompt; part of a request's identity."""
         ...
 

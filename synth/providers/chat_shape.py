@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from curation.errors import ProviderError
 from curation.records import Finish, Message, Request
-from synth.prompts import Prompt
+from synth.programs.base import AnyPrompt
 from synth.providers.base import Answer, Batches, Usage
 from synth.providers.calls import Calls, encoded
 from synth.providers.failures import Filtered, Service, cut_off, filtered_answer, status_failure
@@ -85,7 +85,7 @@ class Chat:
         self._structured = structured
         self._settings = settings
 
-    def model(self, prompt: Prompt) -> str:  # noqa: ARG002
+    def model(self, prompt: AnyPrompt) -> str:  # noqa: ARG002
         return self._calls.service.model
 
     def sampling(self) -> dict[str, str | int | float]:

@@ -7,8 +7,7 @@ requests, half fail for now (a busy signal on the first tries), the rest are ans
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from curation.errors import InputError, TransientError
 from curation.records import Finish, Request
 from synth.plan import Plan
-from synth.prompts import Prompt
 from synth.providers.base import OVERLOADED, Answer
 
 if TYPE_CHECKING:
     from synth.config import AskSettings
     from synth.pricing import Price
+    from synth.programs.base import AnyPrompt
 
 
 class OfflineSettings(BaseModel):
@@ -49,8 +48,8 @@ class Offline:
         self._settings = settings
         for plan in plans:
             for language in plan.languages:
-                if language not in plan.prompt.grammars:
-                    has = ",".join(plan.prompt.grammars)
+                if language not in plan.prompt.offline_languages:
+                    has = ",".join(plan.prompt.offline_languages)
                     raise InputError(
                         f"{plan.prompt.path}: prompt {plan.prompt.name!r} has no offline grammar for {language!r}; add "
                         f"offline.{language}" + (f", or choose language=[{has}]" if has else "")
@@ -58,7 +57,7 @@ class Offline:
         self._prompts = {plan.prompt.fingerprint: plan.prompt for plan in plans}
         self._tries: dict[str, int] = {}
 
-    def model(self, prompt: Prompt) -> str:
+    def model(self, prompt: "AnyPrompt") -> str:
         return prompt.grammar_fingerprint
 
     def sampling(self) -> dict[str, str | int | float]:
@@ -75,15 +74,12 @@ class Offline:
         if self._settings.latency_ms:
             spread = 0.5 + (luck * 7919) % 1  # its own digits: slow answers should not be the faulty ones
             await asyncio.sleep(self._settings.latency_ms / 1000 * spread)
-        prompt = self._prompts[request.prompt_id]
-        grammar = prompt.grammars[str(request.variables["language"])]
-        items = grammar.items(request.id, request.variables, int(request.variables["per_request"]))
+        whole = self._prompts[request.prompt_id].offline_answer(request)
         if luck < self._settings.fault_rate:
-            return self._gone_wrong(request, items, luck / self._settings.fault_rate)
-        return self._answered(json.dumps(items, ensure_ascii=False), Finish.STOP)
+            return self._gone_wrong(request, whole, luck / self._settings.fault_rate)
+        return self._answered(whole, Finish.STOP)
 
-    def _gone_wrong(self, request: Request, items: Sequence[Mapping[str, str]], kind: float) -> Answer:
-        whole = json.dumps(items, ensure_ascii=False)
+    def _gone_wrong(self, request: Request, whole: str, kind: float) -> Answer:
         if kind < 0.5:
             tries = self._tries[request.id] = self._tries.get(request.id, 0) + 1
             if tries <= 1 + (kind < 0.2):

@@ -24,7 +24,7 @@ import jinja2
 from curation.errors import InputError, ProviderError, RequestRejected, TilthError
 from curation.records import Finish, Message, Request
 from synth.plan import Plan
-from synth.prompts import Prompt
+from synth.programs.base import AnyPrompt
 from synth.providers.base import Answer, Usage
 from synth.providers.local_model import LocalModel, first_line, is_out_of_memory, library
 
@@ -92,7 +92,7 @@ class Transformers:
 
     # -- the provider --------------------------------------------------------------------------------------------
 
-    def model(self, prompt: Prompt) -> str:  # noqa: ARG002
+    def model(self, prompt: AnyPrompt) -> str:  # noqa: ARG002
         return self._local.name
 
     def sampling(self) -> dict[str, str | int | float]:

@@ -19,7 +19,7 @@ from synth.translators.google_api import Service, open_service
 
 if TYPE_CHECKING:
     from synth.config import AskSettings
-    from synth.prompts import Prompt
+    from synth.programs.base import AnyPrompt
 
 NAME, MODEL = "google", "nmt"
 GATHER_S = 0.005
@@ -74,7 +74,7 @@ class Google:
         self._waiting: dict[_Pair, list[_Unit]] = defaultdict(list)
         self._calls: set[asyncio.Task[None]] = set()
 
-    def model(self, prompt: "Prompt") -> str:  # noqa: ARG002
+    def model(self, prompt: "AnyPrompt") -> str:  # noqa: ARG002
         return self._model
 
     def sampling(self) -> dict[str, str | int | float]:
