@@ -1,10 +1,9 @@
 # `train predict` on CPU: no network, a disk that is read-only but for /tmp, not as root.
 #
 #   docker build -t tilth-predict --build-arg PIP_EXTRA_INDEX_URL=URL .     # URL: PyTorch's index of CPU wheels, 1 GB instead of 5
-#   docker run --rm -i --user "$(id -u)" --network none --read-only --tmpfs /tmp --memory 4g --cpus 2 \
+#   docker run --rm -i --network none --read-only --tmpfs /tmp --memory 4g --cpus 2 \
 #       -v "$PWD/runs/ID:/adapter:ro" tilth-predict < in.csv > out.csv
 #
-# --user: weights are written so that only their owner can read them. It must not be root.
 # A base model that lies in a folder: -v /path/to/base:/base:ro, and model=/base behind the image's name.
 # Over HTTP: -p 8000:8000 instead of --network none, and serve=true behind the image's name.
 

@@ -11,7 +11,7 @@ import train_kit as kit
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from curation.errors import InputError, NotFound
-from train import classifier, recipes
+from train import card, classifier, recipes
 from train.data import Version, rows
 from train.interrupts import Interrupts, Stopped
 from train.runs import Run
@@ -72,6 +72,18 @@ def test_plain_transformers_loads_it_with_equal_logits(scratch_run: tuple[Run, A
     np.testing.assert_allclose(ours, alone, atol=1e-5)
     labels = [row["label"] == "disallowed" for row in rows(version, "test")]
     assert ((ours > 0.5) == labels).mean() > 0.9
+
+
+def test_the_card_says_how_to_load_it_and_anybody_may_read_the_weights(
+    scratch_run: tuple[Run, Any], version: Version
+) -> None:
+    run, _ = scratch_run
+    card.write(run, run.recipe())
+    found = kit.run_snippet(run)
+    assert found["disallowed"] == pytest.approx(
+        classifier.probabilities(found["model"], found["tokenizer"], ["Lunch was good"])[0]
+    )
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in run.model.iterdir())
 
 
 def test_long_texts_are_cut_where_they_were_cut_in_training(scratch_run: tuple[Run, Any]) -> None:

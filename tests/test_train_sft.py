@@ -40,7 +40,12 @@ def test_a_qlora_adapter_loads_in_plain_peft_with_equal_logits(tmp_path: Path, v
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     run = trained(tmp_path, version, recipe="qlora", learning_rate=5e-3, lora={"rank": 4})
-    assert sorted(path.name for path in run.adapter.iterdir()) >= ["README.md", "adapter_config.json"]
+    assert {"README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= {
+        path.name for path in run.adapter.iterdir()
+    }
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in run.adapter.iterdir()), "others cannot read the weights"
+    assert [line["step"] for line in run.metrics() if "eval_auroc" in line] == [0, 6]
+    assert (run.folder / "learning.png").stat().st_size > 5_000
     assert losses(run)[-1] < losses(run)[0] - 0.1
     config = json.loads((run.adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str((run.folder / "base").resolve())

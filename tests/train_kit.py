@@ -1,5 +1,6 @@
 """Help for the training tests: dataset versions in the exact layout of `curate export`, and settings that keep runs small."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from curation.formats import SCHEMAS
 from curation.records import EXAMPLE, content_id
 from train.config import RunSettings
 from train.data import Version, open_version
+from train.runs import Run
 
 BAD = ("bet", "casino", "payout", "odds", "jackpot")
 GOOD = ("lunch", "garden", "library", "train", "music")
@@ -90,6 +92,16 @@ def settings(tmp_path: Path, version: Version, **given: Any) -> RunSettings:
     small: dict[str, Any] = {"recipe": "tiny", "model": "tiny", "max_steps": 6, "max_length": 128, "log_every": 1}
     fixed = {"dataset": str(version.folder), "runs_dir": tmp_path / "runs", "report_to": ("none",)}
     return RunSettings(**{**small, **fixed, **given})
+
+
+def run_snippet(run: Run) -> dict[str, Any]:
+    """What the names of the card's "Load it" stand for, after its code has run in the run's folder."""
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    code = card.partition("## Load it")[2].partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    with contextlib.chdir(run.folder):
+        exec(code, found)  # it is what we tell people to run
+    return found
 
 
 def sha256(path: Path) -> str:

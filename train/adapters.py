@@ -12,7 +12,7 @@ from typing import Any
 
 from curation.errors import InputError, NotFound, WorkspaceError
 from train import base
-from train.runs import Base, Run
+from train.runs import Base, Run, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ def fresh(folder: Path) -> Iterator[Path]:
     try:
         scratch.mkdir(parents=True)
         yield scratch
+        share(scratch)
         scratch.replace(folder)
     except Exception as error:
         if (reason := _unwritable(error)) is None:

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from train.recipes import Recipe
-from train.runs import Run
+from train.runs import Run, share
 
 SMOKE = (
     "**This is a smoke run.** Its base (`model=tiny`) is a random small model made on the spot. It shows that training runs "
@@ -21,6 +21,8 @@ def write(run: Run, recipe: Recipe) -> None:
     for folder in (run.adapter, run.model):
         if folder.is_dir():
             (folder / "README.md").write_text(text.replace("![loss](loss.png)\n", ""), encoding="utf-8")
+    for folder in (run.adapter, run.model, run.folder / "base"):
+        share(folder)
 
 
 def render(run: Run, recipe: Recipe, *, plotted: bool) -> str:
@@ -47,7 +49,7 @@ def render(run: Run, recipe: Recipe, *, plotted: bool) -> str:
     parts += ["![loss](loss.png)\n"] if plotted else []
     data = {key.replace("_", " "): f"{v:,}" if isinstance(v, int) else str(v) for key, v in record.data.items()}
     parts += [_table(("training data", ""), data)] if data else []
-    parts += [f"## Load it\n\n```python\n{_loading(recipe, base)}\n```\n"] if recipe.loss != "classifier" else []
+    parts += [f"## Load it\n\nFrom this run's folder:\n\n```python\n{_loading(recipe, base)}\n```\n"]
     parts += [f"## Recipe\n\n```yaml\n{yaml.safe_dump(recipe.model_dump(mode='json'), sort_keys=False)}```\n"]
     return "\n".join(parts)
 
@@ -73,6 +75,16 @@ def _table(head: tuple[str, str], rows: dict[str, str]) -> str:
 
 
 def _loading(recipe: Recipe, base: str) -> str:
+    if recipe.loss == "classifier":
+        kind, folder = ("AutoPeftModel", "adapter") if recipe.lora else ("AutoModel", "model")
+        library = "peft" if recipe.lora else "transformers"
+        return (
+            f"from {library} import {kind}ForSequenceClassification\nfrom transformers import AutoTokenizer\n\n"
+            f'model = {kind}ForSequenceClassification.from_pretrained("{folder}").eval()\n'
+            f'tokenizer = AutoTokenizer.from_pretrained("{folder}")\n'
+            'batch = tokenizer(["Lunch was good"], truncation=True, return_tensors="pt")\n'
+            "allowed, disallowed = model(**batch).logits.softmax(-1)[0].tolist()"
+        )
     if recipe.lora is None:
         return 'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("model")'
     source = "base" if recipe.model == "tiny" else base

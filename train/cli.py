@@ -43,6 +43,11 @@ COMMANDS = {
         "train.config:QuantizeSettings", "train.show_adapters:quantize_command", "run",
         "train quantize qlora-2026 calibration=moderation",
     ),
+    "consolidate": Command(
+        "Write the adapter of a sharded FSDP checkpoint, of a run that was killed.",
+        "train.config:ConsolidateSettings", "train.consolidate:consolidate_command", "run",
+        "train consolidate run=big to=big-adapter",
+    ),
     "predict": Command(
         "Score CSV rows from standard input, or serve=true over HTTP: P(disallowed) of each.",
         "train.config:PredictSettings", "train.show_predict:predict_command", "adapter",

@@ -296,7 +296,7 @@ class EvalSettings(_Runs):
 
 
 class ConsolidateSettings(_Runs):
-    """`python -m train.consolidate`."""
+    """`train consolidate`."""
 
     run: str
     """The run: its id, the beginning of one, or its folder."""

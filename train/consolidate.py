@@ -1,17 +1,15 @@
-"""A sharded FSDP checkpoint as an adapter that PEFT, transformers and vLLM load: `python -m train.consolidate run=ID to=FOLDER`.
+"""A sharded FSDP checkpoint as an adapter that PEFT, transformers and vLLM load: `train consolidate run=ID to=FOLDER`.
 
 For a run that was killed, or a step before its last: what a finished run trained is whole already.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation.commands import Command, main
 from curation.errors import InputError, NotFound, WorkspaceError
 from train.config import ConsolidateSettings
-from train.runs import Run
+from train.runs import Run, share
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +54,7 @@ def consolidate(run: Run, to: Path, *, step: int | None = None) -> int:
         save_file(tensors, to / "adapter_model.safetensors", metadata={"format": "pt"})
         _config(run, modules).save_pretrained(str(to))
         _tokenizer(run, to)
+        share(to)
     except OSError as error:
         raise WorkspaceError(f"{to}: cannot be written: {error.strerror or error}") from error
     return len(tensors)
@@ -112,14 +111,3 @@ def _tokenizer(run: Run, to: Path) -> None:
     )
     if source is not None:
         AutoTokenizer.from_pretrained(str(source)).save_pretrained(str(to))
-
-
-COMMANDS = {
-    "adapter": Command(
-        "Write the adapter of a sharded FSDP checkpoint.",
-        "train.config:ConsolidateSettings", "train.consolidate:consolidate_command", "run",
-    )
-}  # fmt: skip
-
-if __name__ == "__main__":
-    sys.exit(main("python -m train.consolidate", __doc__, COMMANDS, ["adapter", *sys.argv[1:]]))

@@ -21,7 +21,7 @@ from train import base
 from train.adapters import Adapter, check_same_base, fresh, open_adapter
 from train.config import FuseMethod, FuseSettings
 from train.recipes import Lora, Recipe
-from train.runs import Record, Run, code_version, environment, new_id
+from train.runs import Record, Run, code_version, environment, new_id, share
 
 if TYPE_CHECKING:
     import torch
@@ -276,6 +276,7 @@ def save(
     text = card(run, config.r)
     run.write("README.md", text)
     (folder / "adapter" / "README.md").write_text(text, encoding="utf-8")
+    share(folder / "adapter")
     return Fused(run, config.r, error)
 
 

@@ -18,7 +18,7 @@ LABELS = {"allowed", "disallowed"}
 
 
 class AurocCallback(TrainerCallback):
-    """Scores validation texts when training begins, at each evaluation and at the end: `eval_auroc` in metrics.jsonl, and
+    """Scores validation texts before the first step, at each evaluation and after the last step: `eval_auroc` in metrics.jsonl, and
     learning.png."""
 
     def __init__(self, run: Run, texts: list[str], labels: list[bool], tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -340,6 +340,16 @@ def code_version() -> str:
     return f"tilth {version('tilth')} {commit}" if done.returncode == 0 and commit else f"tilth {version('tilth')}"
 
 
+def share(folder: Path) -> None:
+    """Give the files below a folder the modes that the umask allows: safetensors writes for the owner alone, which a container
+    under another user, or a colleague, cannot read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o666 & ~mask)
+
+
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)

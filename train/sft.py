@@ -72,7 +72,7 @@ def train(
         data_collator=PackedCollator(tokenizer.pad_token_id) if recipe.packing else None,
     )
     report.watch(trainer, settings.report_to)
-    if recipe.eval_every and settings.processes == 1 and (learning := auroc_callback(run, version, tokenizer)):
+    if settings.processes == 1 and (learning := auroc_callback(run, version, tokenizer)):
         trainer.add_callback(learning)
     try:
         outcome = trainer.train(resume_from_checkpoint=run.last_checkpoint() if settings.resume else None)
