@@ -17,6 +17,8 @@ from curation.store import Row, Store
 _TASK_CATEGORIES = {
     "text-classification": ["text-classification"],
     "messages": ["text-generation"],
+    "oasst": ["text-generation"],
+    "tool-calls": ["text-generation"],
     "prompt-completion": ["text-generation"],
     "preference": ["text-generation"],
 }

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from curation.annotated import Markers
 from curation.settings import Settings
 
 
@@ -111,8 +112,20 @@ class ExportSettings(Selector):
     """The dataset's name; each export of something new is its next numbered version."""
     status: Statuses = ("kept", "passed")
     """Which examples may go in, by status."""
-    format: Literal["text-classification", "messages", "prompt-completion", "preference"] = "text-classification"
-    """The columns: text and labels, chat messages, a prompt and its completion, or a prompt with a chosen and a rejected answer."""
+    format: Literal["text-classification", "messages", "oasst", "tool-calls", "prompt-completion", "preference"] = (
+        "text-classification"
+    )
+    """The columns: text and labels; chat messages; one text with a marker before each turn; chat messages with calls of functions; a
+    prompt and its completion; a prompt with a chosen and a rejected answer."""
+    annotations: bool | None = None
+    """Keep intent, slots and citations of dialogues as JSON in the text, for the model to learn (messages, tool-calls; oasst does
+    unless this is false)."""
+    markers: Markers = Markers()
+    """With format=oasst."""
+    preamble: str | None = None
+    """What a dialogue opens with; {scenario} and {intents} are filled in. Made up where annotations are kept, if not given."""
+    jsonl: bool = False
+    """Write each split also as JSON lines, jsonl/SPLIT.jsonl, without empty fields and with arguments of calls as objects."""
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Near-duplicates from this Jaccard similarity on are left out, but one."""
     dedup: Literal["near", "exact", "none"] = "near"

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curation import card, formats, preference
+from curation import card, dialogue_formats, formats, json_lines, preference
 from curation.config import ExportSettings
+from curation.dialogue_formats import Layout
 from curation.errors import InputError, WorkspaceError
 from curation.journal import open_store
 from curation.records import canonical_json, content_id, now
@@ -116,17 +117,16 @@ def _ancestry(ids: list[str], parents: dict[str, str]) -> dict[str, str]:
 
 def _publish(store: Store, settings: ExportSettings, members: _Members, scratch: Path) -> Version:
     excluded = members.twins.reasons()
+    layout = _layout(store, settings, members)
     for split in members.names:
-        _write_split(store, settings.format, members, split, scratch / "data")
+        _write_split(store, settings, layout, members, split, scratch)
     facts = card.gather(store, settings, members.table, excluded)
     contents = content_id("dc", {path.name: _sha256(path) for path in (scratch / "data").iterdir()})
     (scratch / "README.md").write_text(card.render(settings, facts, contents), encoding="utf-8")
     manifest = {
         "name": settings.name,
         "selector": described(settings),
-        "options": settings.model_dump(
-            mode="json", include={"format", "dedup", "threshold", "seed", "split", "licence"}
-        ),
+        "options": _options(settings, layout),
         "code": f"tilth {installed('tilth')}",
         "splits": members.counts,
         "files": {str(p.relative_to(scratch)): _sha256(p) for p in sorted(scratch.rglob("*")) if p.is_file()},
@@ -149,20 +149,42 @@ def _publish(store: Store, settings: ExportSettings, members: _Members, scratch:
     return Version(settings.name, last + 1, folder, True, members.counts, len(excluded))
 
 
-def _write_split(store: Store, format: str, members: _Members, split: str, folder: Path) -> None:
+def _layout(store: Store, settings: ExportSettings, members: _Members) -> Layout:
+    ids = members.twins.examples["id"].take(pa.array(members.rows)).to_pylist()
+    parts = (ids[low : low + CHUNK] for low in range(0, len(ids), CHUNK))
+    sql = "SELECT body FROM examples WHERE id IN (SELECT unnest(?))"
+    return dialogue_formats.layout(settings, (body for part in parts for (body,) in store.rows(sql, [part])))
+
+
+def _options(settings: ExportSettings, layout: Layout) -> dict[str, object]:
+    """What the version was exported with; options that say nothing of this format are left out."""
+    names = {"format", "dedup", "threshold", "seed", "split", "licence"}
+    names |= {"markers"} if settings.format == "oasst" else set()
+    names |= {name for name in ("preamble", "jsonl") if getattr(settings, name)}
+    kept = {"annotations": True} if layout.annotations else {}
+    return {**settings.model_dump(mode="json", include=names), **kept}
+
+
+def _write_split(
+    store: Store, settings: ExportSettings, layout: Layout, members: _Members, split: str, scratch: Path
+) -> None:
+    folder, format = scratch / "data", settings.format
     folder.mkdir(exist_ok=True)
     rows = members.rows[members.splits == split]
     shards = max(1, -(-len(rows) // SHARD_ROWS))
-    for shard in range(shards):
-        path = folder / f"{split}-{shard:05}-of-{shards:05}.parquet"
-        own = rows[shard * SHARD_ROWS : (shard + 1) * SHARD_ROWS]
-        with pq.ParquetWriter(path, formats.SCHEMAS[format], compression="zstd") as writer:
-            for low in range(0, len(own), CHUNK):
-                chunk = members.twins.examples.take(pa.array(own[low : low + CHUNK]))
-                writer.write_table(_table(store, format, chunk, members.pairs))
+    with json_lines.writer(scratch / "jsonl" / f"{split}.jsonl" if settings.jsonl else None) as write_lines:
+        for shard in range(shards):
+            path = folder / f"{split}-{shard:05}-of-{shards:05}.parquet"
+            own = rows[shard * SHARD_ROWS : (shard + 1) * SHARD_ROWS]
+            with pq.ParquetWriter(path, formats.SCHEMAS[format], compression="zstd") as writer:
+                for low in range(0, len(own), CHUNK):
+                    chunk = members.twins.examples.take(pa.array(own[low : low + CHUNK]))
+                    table = _table(store, format, layout, chunk, members.pairs)
+                    writer.write_table(table)
+                    write_lines(table)
 
 
-def _table(store: Store, format: str, examples: pa.Table, pairs: preference.Pairs) -> pa.Table:
+def _table(store: Store, format: str, layout: Layout, examples: pa.Table, pairs: preference.Pairs) -> pa.Table:
     """The exported rows of these examples, in their order."""
     ids = examples["id"].to_pylist()
     found = {
@@ -178,7 +200,7 @@ def _table(store: Store, format: str, examples: pa.Table, pairs: preference.Pair
     rows = []
     for row in examples.select(["id", "language", "label", "category", "severity"]).to_pylist():
         body, prompt, source = found[row["id"]]
-        own = pairs.get(row["id"]) or formats.fields(body, row, format)
+        own = pairs.get(row["id"]) or formats.fields(body, row, format, layout)
         rows.append({**row, "prompt": prompt, "source": source, **own})
     return pa.Table.from_pylist(rows, schema=formats.SCHEMAS[format])
 
