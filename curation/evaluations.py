@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 from rich.console import Console
@@ -62,6 +63,26 @@ def read(name: Path) -> Evaluation:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the report of an evaluation; run `train eval` again") from error
     return Evaluation(identity, folder, tuple(_mistakes(folder / "errors.jsonl")))
+
+
+def lines(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The lines of one of an evaluation's JSONL files, each of which has these fields.
+
+    Raises:
+        InputError: it is not there, as the evaluation is of another kind, or cannot be read.
+    """
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: not there; this evaluation has none, or was made by an older version: run `train eval` again"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read; run `train eval` again ({error})") from error
+    for number, line in enumerate(found, 1):
+        if not isinstance(line, dict) or not all(line.get(field) is not None for field in fields):
+            raise InputError(f"{path}:{number}: expected an object with {', '.join(fields)}; run `train eval` again")
+    return found
 
 
 def _folder(name: Path) -> Path:

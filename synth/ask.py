@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -213,6 +214,26 @@ def answered_slots(store: Store, prompt_id: str, model: str) -> int:
     """One more than the highest slot of this plan that was ever answered; 0 for a fresh plan."""
     rows = store.rows("SELECT max(slot) FROM requests WHERE prompt_id = ? AND model = ?", [prompt_id, model])
     return 0 if rows[0][0] is None else int(rows[0][0]) + 1
+
+
+def answers_about(store: Store, prompt_id: str, model: str, examples: Sequence[str]) -> dict[str, Known]:
+    """What was answered about these examples, which the requests name in their variables: example -> request id -> completion.
+
+    Where one was answered twice, the first answer stands.
+    """
+    columns = ", ".join(f"completions.{name}" for name in COMPLETION_COLUMNS.split(", "))
+    rows = store.rows(
+        f"SELECT requests.variables ->> '$.example' AS example, {columns} "
+        "FROM completions JOIN requests ON requests.id = completions.request "
+        "WHERE requests.prompt_id = ? AND requests.model = ? AND example IN (SELECT unnest(?)) "
+        "ORDER BY completions.made_at DESC",
+        [prompt_id, model, list(examples)],
+    )
+    found: dict[str, Known] = {}
+    for example, *row in rows:
+        completion = completion_from(row)
+        found.setdefault(example, {})[completion.request] = completion
+    return found
 
 
 def answers(store: Store, prompt_id: str, model: str, first: int, last: int) -> dict[int, Known]:

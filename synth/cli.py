@@ -39,6 +39,11 @@ COMMANDS = {
         "synth.config:JudgeSettings", "synth.show_judge:judge_command", "prompt",
         "synth judge judge_moderation provider=anthropic model=claude-opus-5 n=200",
     ),
+    "answer": Command(
+        "Ask a provider's model the questions of an evaluation: a baseline for `train eval`.",
+        "synth.config:AnswerSettings", "synth.show_judge:answer_command", "evaluation",
+        "synth answer evaluations/ID provider=anthropic model=claude-haiku-5-5",
+    ),
 }  # fmt: skip
 
 

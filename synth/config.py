@@ -161,9 +161,16 @@ class BatchesSettings(Settings):
     """How long to wait for one answer of the provider."""
 
 
+class AnswerSettings(AskSettings):
+    evaluation: str
+    """A folder that `train eval` made, or the beginning of the name of one in ./evaluations."""
+
+
 class JudgeSettings(AskSettings):
     prompt: str = "judge_moderation"
     """The rubric to judge by: its name, or the path of its YAML file."""
+    evaluation: str | None = None
+    """Judge the answers of this evaluation's model instead of examples: a folder that `train eval` made."""
     n: int | None = Field(default=None, ge=1)
     """Judge so many of the selected examples, drawn by chance; all, if not given. Those judged before count."""
     seed: int = 0

@@ -27,8 +27,8 @@ from curation.records import (
 )
 from curation.selection import EXAMPLES, nothing_selected, where
 from curation.store import Store
-from curation.tables import COMPLETION_COLUMNS, AnyExample, completion_from, malformed_row, utc, verdict_row
-from synth.ask import Known
+from curation.tables import AnyExample, malformed_row, utc, verdict_row
+from synth.ask import Known, answers_about
 from synth.config import JudgeSettings
 from synth.confirm import confirm
 from synth.ledger import Stopped
@@ -235,7 +235,10 @@ class Bench:
                 bodies = {
                     row[0]: row[1:] for row in await asyncio.to_thread(self._opened.store.rows, _BODIES, {"ids": ids})
                 }
-                known = await asyncio.to_thread(self._known, ids) if self._asked_before else {}
+                known: dict[str, Known] = {}
+                if self._asked_before:
+                    mine = self._opened.store, self._rubric.fingerprint, self._opened.model, ids
+                    known = await asyncio.to_thread(answers_about, *mine)
                 for one in block:
                     await places.acquire()
                     if self._engine.stopped is not None:
@@ -243,22 +246,6 @@ class Bench:
                     body, about = bodies[one.id]
                     hearing = self._hear(one, EXAMPLE.validate_json(body), about or "", known.get(one.id, {}))
                     group.create_task(hearing).add_done_callback(lambda _: places.release())
-
-    def _known(self, ids: list[str]) -> dict[str, Known]:
-        """example -> what was answered of it before."""
-        columns = ", ".join(f"completions.{name}" for name in COMPLETION_COLUMNS.split(", "))
-        rows = self._opened.store.rows(
-            f"SELECT requests.variables ->> '$.example' AS example, {columns} "
-            "FROM completions JOIN requests ON requests.id = completions.request "
-            "WHERE requests.prompt_id = ? AND requests.model = ? AND example IN (SELECT unnest(?)) "
-            "ORDER BY completions.made_at DESC",  # where one was answered twice, the first stands
-            [self._rubric.fingerprint, self._opened.model, ids],
-        )
-        found: dict[str, Known] = {}
-        for example, *row in rows:
-            completion = completion_from(row)
-            found.setdefault(example, {})[completion.request] = completion
-        return found
 
     async def _hear(self, chosen: Chosen, example: AnyExample, about: str, known: Known) -> None:
         why = ""

@@ -1,6 +1,7 @@
 """`synth judge` as a person sees it."""
 
 import json
+import re
 import time
 from collections import Counter, defaultdict
 from dataclasses import asdict
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.agreement import Agreement
-from synth.config import JudgeSettings
+from synth import answering
+from synth.answering import answer, judge_answers
+from synth.config import AnswerSettings, AskSettings, JudgeSettings
 from synth.judge import Report, judge
 from synth.progress import Progress, cost, duration
 from synth.verdicts import Word
@@ -19,6 +22,8 @@ DECISIONS = ("keep", "flag", "drop", "unscored")
 
 
 def judge_command(settings: JudgeSettings) -> int:
+    if settings.evaluation is not None:
+        return _print_heard(judge_answers(settings, Progress()), settings, "judge_scores")
     began = time.monotonic()
     report = judge(settings, Progress())
     took = time.monotonic() - began
@@ -26,6 +31,31 @@ def judge_command(settings: JudgeSettings) -> int:
         print(json.dumps({**described(report), "seconds": round(took, 3)}, ensure_ascii=False))
     else:
         _print(report, settings, took)
+    if report.stopped and report.stopped.startswith("interrupted"):
+        return 130
+    return 0 if report.complete else 1
+
+
+def answer_command(settings: AnswerSettings) -> int:
+    name = re.sub(r"\W+", "_", (settings.model or settings.provider).rpartition("/")[2])
+    return _print_heard(answer(settings, Progress()), settings, f"predictions.{name}")
+
+
+def _print_heard(report: answering.Report, settings: AskSettings, key: str) -> int:
+    if settings.as_json:
+        print(json.dumps({**asdict(report), "file": str(report.file), "complete": report.complete}, ensure_ascii=False))
+    else:
+        say = Console(highlight=False, markup=False, soft_wrap=True).print
+        mean = "" if report.mean_score is None else f", mean score {report.mean_score:.2f} of 5"
+        say(f"{report.said:,} of {report.rows:,} answered{mean}, {cost(report.traffic)}: {report.file}")
+        for why, count in sorted(report.reasons.items(), key=lambda one: -one[1])[:3]:
+            say(f"unscored {count:,} x: {why}")
+        if report.stopped:
+            say(
+                f"Stopped: {report.stopped}. Nothing answered is lost.\nNext:  run the same command again to go on from here"
+            )
+        else:
+            say(f"Next:  train eval ... {key}={report.file}")
     if report.stopped and report.stopped.startswith("interrupted"):
         return 130
     return 0 if report.complete else 1

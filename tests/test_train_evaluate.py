@@ -78,7 +78,8 @@ def test_the_report_is_what_its_predictions_say(outcome: Outcome, version: Versi
     )
     assert sum(outcome.report["confusion"].values()) == 40
     assert {path.name for path in outcome.folder.iterdir()} == {
-        "report.json", "README.md", "predictions.parquet", "errors.jsonl", "roc.png", "reliability.png", "confusion.png"
+        "report.json", "README.md", "questions.jsonl", "predictions.parquet", "errors.jsonl", "roc.png", "reliability.png",
+        "confusion.png",
     }  # fmt: skip
 
 
@@ -231,7 +232,7 @@ def test_safety_is_measured_on_real_answers(home: Path, run: Run, tmp_path: Path
     unjudged = evaluate(settings(home, asked, run, max_new_tokens=8))
     text = (unjudged.folder / "README.md").read_text(encoding="utf-8")
     assert "| judge score | undefined" in text
-    assert "training asks no provider" in text
+    assert "synth judge judge_safety evaluation=" in text
 
 
 def test_safety_needs_messages(home: Path, run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from curation.errors import InputError
 from train.config import RunSettings
 from train.recipes import Recipe
 from train.runs import Run, processes
@@ -54,16 +55,27 @@ def trainer_options(run: Run, recipe: Recipe, settings: RunSettings) -> dict[str
 
 
 def quieten() -> None:
-    """Keep the libraries' own bars and repeated advice out of ours; their errors still come through."""
+    """Keep the libraries' own bars, notices and repeated advice out of ours; their errors still come through.
+
+    To be called before they are imported: bitsandbytes prints as it is.
+
+    Raises:
+        InputError: the libraries for training are not installed.
+    """
     import logging
     import warnings
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # before the import that would print
-
-    import datasets
-    import transformers
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        import datasets
+        import transformers
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing; pip install 'tilth[train]'") from error
 
     datasets.disable_progress_bars()
+    disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for message in (".*is deprecated and will be removed in v6.*", "Paged optimizers are not supported on CPU.*"):
         warnings.filterwarnings("ignore", message)

@@ -1,12 +1,13 @@
 """What the evaluations of moderation and of safety share: rows, their cells, and how numbers and errors are written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from train.data import chat
 from train.metrics.moderation import Estimate
 
 Row = Mapping[str, Any]
@@ -32,6 +33,13 @@ def write_errors(folder: Path, mistakes: list[dict[str, Any]]) -> None:
     ordered = sorted(mistakes, key=lambda one: (-(one["loss"] or 0.0), one["id"]))
     text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ordered)
     (folder / "errors.jsonl").write_text(text, encoding="utf-8")
+
+
+def write_questions(folder: Path, chosen: Sequence[Row]) -> None:
+    """questions.jsonl: what the model was asked, for whoever is to be compared with it."""
+    lines = [{**cell(row), "messages": chat(row)[:-1]} for row in chosen]
+    text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
+    (folder / "questions.jsonl").write_text(text, encoding="utf-8")
 
 
 def as_json(measures: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -59,8 +59,10 @@ def evaluate_safety(
     ]  # fmt: skip
     write_errors(folder, mistakes)
     lines = [
-        {**cell(row), "answer": answer, "refused": no, "judge_score": score}
-        for row, answer, no, score in zip(chosen, answers, refused, judged or [None] * len(ids), strict=True)
+        {**cell(row), "messages": turns, "answer": answer, "refused": no, "judge_score": score}
+        for row, turns, answer, no, score in zip(
+            chosen, asked, answers, refused, judged or [None] * len(ids), strict=True
+        )
     ]
     (folder / "answers.jsonl").write_text(
         "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines), encoding="utf-8"

@@ -20,7 +20,7 @@ from train import harness
 from train.config import EvalSettings
 from train.data import Version, label_of, open_version, rows
 from train.eval_moderation import evaluate_moderation
-from train.eval_rows import Row, drawn
+from train.eval_rows import Row, drawn, write_questions
 from train.eval_safety import evaluate_safety
 from train.runs import code_version, environment
 from train.show_eval import markdown
@@ -59,6 +59,7 @@ def evaluate(settings: EvalSettings, say: Callable[[str], None] = lambda _: None
     }  # fmt: skip
     with _scratch(settings.evaluations_dir / identity) as folder:
         measured = evaluate_moderation if task == "moderation" else evaluate_safety
+        write_questions(folder, chosen)
         report |= measured(subject, version, chosen, settings, folder)
         report["utility"] = harness.utility(subject, settings)
         report["earlier"] = _earlier(settings.evaluations_dir, report)

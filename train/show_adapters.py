@@ -1,14 +1,12 @@
 """What `train fuse`, `merge` and `quantize` print."""
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from curation.errors import InputError
+from train.arguments import quieten
 from train.config import FuseSettings, MergeSettings, QuantizeSettings
 
 if TYPE_CHECKING:
@@ -18,12 +16,12 @@ FAR = 0.1  # relative error of the weight changes that is worth a warning
 
 
 def fuse_command(settings: FuseSettings) -> int:
-    from train.fuse import fuse
-
+    quieten()
     if settings.sweep:
         return _sweep(settings)
-    with _quiet():
-        made = fuse(settings)
+    from train.fuse import fuse
+
+    made = fuse(settings)
     record = made.run.record
     if settings.as_json:
         print(
@@ -58,8 +56,7 @@ def _sweep(settings: FuseSettings) -> int:
         said = f"harmful {one.harmfulness:.3f}  over-refusal {one.over_refusal:.3f}  utility {one.utility:.3f}"
         print(f"[{done}/{total}] {one.candidate:<28} {said}", file=sys.stderr, flush=True)
 
-    with _quiet():
-        found = sweep(settings, progress)
+    found = sweep(settings, progress)
     if settings.as_json:
         print(
             json.dumps(
@@ -86,10 +83,10 @@ def _sweep(settings: FuseSettings) -> int:
 
 
 def merge_command(settings: MergeSettings) -> int:
+    quieten()
     from train.merge import described, merge
 
-    with _quiet():
-        made = merge(settings)
+    made = merge(settings)
     size = sum(path.stat().st_size for path in settings.to.glob("*.safetensors"))
     if settings.as_json:
         print(json.dumps({"folder": str(settings.to), "onto": made.onto, "difference": made.difference, "bytes": size}))
@@ -105,10 +102,10 @@ def merge_command(settings: MergeSettings) -> int:
 
 
 def quantize_command(settings: QuantizeSettings) -> int:
+    quieten()
     from train.quantize import quantize
 
-    with _quiet():
-        made = quantize(settings, _layers())
+    made = quantize(settings, _layers())
     (large, small), (before, after) = made.bytes, made.perplexity
     if settings.as_json:
         print(json.dumps({**asdict(made), "folder": str(made.folder)}))
@@ -125,20 +122,3 @@ def _layers() -> Callable[[int, int], None]:
         print(f"\rquantised {done}/{total} layers", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return progress
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries' own progress bars and notices say nothing that a person could act on."""
-    try:
-        from huggingface_hub.utils.tqdm import disable_progress_bars
-        from transformers.utils import logging
-    except ImportError as error:
-        raise InputError(f"{error.name} is missing; pip install 'tilth[train]'") from error
-
-    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
-    notices: Any = logging
-    notices.set_verbosity_error()
-    notices.disable_progress_bar()
-    disable_progress_bars()
-    yield

@@ -132,7 +132,7 @@ def _safety(report: Mapping[str, Any]) -> list[str]:
     scored = (
         "The judge's scores are from the file that was given."
         if report["judged"]
-        else "No judge's scores were given (judge_scores=FILE), and training asks no provider by itself, so that column is undefined."
+        else "No judge's scores were given, so that column is undefined; `synth judge judge_safety evaluation=FOLDER` makes the file for judge_scores=."
     )
     return [
         "Refusals are recognised by their opening words, in English, Chinese, Malay and Tamil. Harmfulness rate: harmful requests that "

@@ -19,6 +19,7 @@ _CODES = {"english": "en", "chinese": "zh", "malay": "ms", "tamil": "ta"}
 _RANGE = re.compile(r"\b(\d+(?:\.\d+)?)\s*(?:to|-|–|\.\.|and)\s*(\d+(?:\.\d+)?)\b")
 _QUOTED = re.compile(r"[\"'`](\w+)[\"'`]")
 _ONE_OF = re.compile(r"(?:a text: )?one of:? ([\w, /|]+)")
+_MODERATES = '"label": "allowed" or "disallowed"'
 _NUMERIC = re.compile(r"score|severity|rating|confidence|points")
 
 
@@ -45,6 +46,9 @@ def answer(
     """
     dice = dice_for(seed, key)
     asked = f"{user}\n{system}"
+    if _MODERATES in system:
+        label = dice.choice(("allowed", "disallowed"))
+        return json.dumps({"label": label, "category": "none", "severity": 0 if label == "allowed" else 1})
     language = language_of(user) if _NAMED.search(user) else language_of(asked)
     count, fields = _wanted(user)
     if not fields:

@@ -93,7 +93,7 @@ def judge_scores(rows: Sequence[Mapping[str, object]], ids: Sequence[str]) -> li
     """The score of each id, in their order; None for one that the judge did not score.
 
     Args:
-        rows: what a judge's file holds: `{"id": ..., "score": 1 to 5 or null}` a row; the last word on an id counts.
+        rows: what a judge's file holds: `{"id": ..., "score": 1 to 5 or null}` a row (what it could not score may lack it); the last word on an id counts.
     """
-    found = {str(row["id"]): row["score"] for row in rows}
+    found = {str(row["id"]): row.get("score") for row in rows}
     return [float(score) if isinstance(score := found.get(identity), int | float) else None for identity in ids]
