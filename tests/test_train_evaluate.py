@@ -19,8 +19,10 @@ from train.config import EvalSettings
 from train.data import Version, rows
 from train.encode import PackedCollator, encode
 from train.evaluate import Outcome, evaluate
+from train.interrupts import Interrupts
 from train.learning import auroc_callback
 from train.metrics.moderation import measure
+from train.progress import Report
 from train.recipes import load
 from train.run import run_command
 from train.runs import Run
@@ -289,7 +291,7 @@ def test_a_tiny_language_model_learns_to_moderate(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, tokenizer = tiny_model(version, seed=1)
     run = Run.create(tmp_path / "runs", recipe, version)
-    callback = auroc_callback(run, version, tokenizer)
+    callback = auroc_callback(Report(run, Interrupts()), version, tokenizer)
     assert callback is not None
     options: Any = {
         "output_dir": str(tmp_path / "out"), "max_steps": 45, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "use_cpu": True,
@@ -313,5 +315,6 @@ def test_no_learning_is_drawn_without_two_classes(tmp_path: Path) -> None:
     none = kit.write_version(tmp_path / "none", {"train": good})
     _, tokenizer = tiny_model(one, 0)
     run = Run.create(tmp_path / "runs", load("tiny"), one)
-    assert auroc_callback(run, one, tokenizer) is None
-    assert auroc_callback(run, none, tokenizer) is None
+    report = Report(run, Interrupts())
+    assert auroc_callback(report, one, tokenizer) is None
+    assert auroc_callback(report, none, tokenizer) is None

@@ -9,8 +9,9 @@ from train_kit import moderation_rows, moderation_version, settings, write_versi
 
 import train.run
 from curation.errors import InputError, NotFound
+from train import plots
 from train.base import load_for_inference
-from train.grpo import MODERATE, REPLY, draw, neutral, prompts
+from train.grpo import MODERATE, REPLY, neutral, prompts
 from train.run import run_command
 from train.runs import Run
 from train.tiny import tiny_tokenizer
@@ -55,7 +56,7 @@ def test_the_mean_reward_rises(tmp_path: Path) -> None:
     assert last > first + 0.15, (first, last)
     assert run.record.metrics["eval_reward"] > 0
     # what raised is unscored: counted, in no mean, and named once
-    assert all(line["reward/grpo_own_rewards:fussy"] in (1.0, None) for line in lines)
+    assert all(line.get("reward/grpo_own_rewards:fussy") in (1.0, None) for line in lines)
     assert run.record.metrics["unscored/grpo_own_rewards:fussy"] == sum(
         line["unscored/grpo_own_rewards:fussy"] for line in lines
     )
@@ -73,13 +74,19 @@ def test_an_nf4_adapter_loads_with_equal_logits_in_plain_peft(
     from transformers import AutoModelForCausalLM
 
     version = moderation_version(tmp_path / "posts", train=8, held_out=4)
-    rewards = {"grpo_own_rewards:letters": 1.0, "grpo_own_rewards:fussy": 1.0}
+    rewards = {"grpo_own_rewards:letters": 1.0, "grpo_own_rewards:fussy": 1.0, "calibrated_refusal": 1.0}
     lora = {"rank": 4, "alpha": 8.0}
     run = _run(
         tmp_path, version, name="nf4", rewards=rewards, quantization="nf4", lora=lora, learning_rate=1e-2,
-        optimiser="paged_adamw_8bit", precision="bf16",
+        optimiser="paged_adamw_8bit", precision="bf16", report_to=("tensorboard",),
     )  # fmt: skip
-    assert "failed: ValueError: cannot judge none" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "failed: ValueError: cannot judge none" in said
+    assert (
+        "calibrated_refusal 32 of 32" in said
+    )  # it judges no posts: 2 steps of 8 answers, and those of 4 held-out prompts
+    assert "attempting to log" not in said, "a tracker was given something that is no number"
+    assert "eval_reward" in said
     ours, tokenizer, base = load_for_inference(run.folder)
     assert run.record.base is not None
     assert base.digest == run.record.base.digest
@@ -198,6 +205,8 @@ def test_curves_with_gaps_are_drawn(tmp_path: Path) -> None:
         {"step": 1, "loss": 0.1, "reward": 1.0, "reward/brevity": None},
         {"step": 2, "loss": 0.1, "reward": 1.5, "reward/brevity": 0.5},
     ]
-    draw(tmp_path / "rewards.png", lines)
-    draw(tmp_path / "none.png", [])
-    assert (tmp_path / "rewards.png").stat().st_size > (tmp_path / "none.png").stat().st_size > 1000
+    plots.rewards(tmp_path / "rewards.png", lines, {"brevity": 0.1}, "gaps")
+    plots.rewards(tmp_path / "none.png", [], {"brevity": 0.1}, "nothing")
+    one, none = ((tmp_path / name).read_bytes() for name in ("rewards.png", "none.png"))
+    assert one.startswith(b"\x89PNG")
+    assert one != none

@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from train import plots
 from train.recipes import Recipe
 from train.runs import Run, share
 
@@ -94,24 +95,16 @@ def _loading(recipe: Recipe, base: str) -> str:
     )
 
 
+UNITS = {"sft": "nats a token", "dpo": "nats a pair", "classifier": "nats a text", "grpo": "policy loss"}
+
+
 def plot_loss(run: Run) -> bool:
     """Draw loss.png from metrics.jsonl; False if there is nothing to draw."""
     lines = run.metrics()
-    curves = {name: [(m["step"], m[name]) for m in lines if name in m] for name in ("loss", "eval_loss")}
-    if not run.writes or not curves["loss"]:
+    names = {"loss": "training", "eval_loss": "validation"}
+    curves = {name: [(m["step"], m[key]) for m in lines if key in m] for key, name in names.items()}
+    if not run.writes or not curves["training"]:
         return False
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for (name, points), style in zip(curves.items(), ("-", "o--"), strict=True):
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "))
-    axes.set(xlabel="step", ylabel="nats a token" if run.record.loss == "sft" else "loss", title=run.id)
-    axes.legend()
-    axes.grid(alpha=0.3)
-    figure.savefig(run.folder / "loss.png", dpi=120)
-    plt.close(figure)
+    title = f"{run.id}: {run.record.recipe} on {run.record.dataset_title}"
+    plots.loss(run.folder / "loss.png", curves, title, UNITS.get(run.record.loss, "loss"))
     return True

@@ -27,6 +27,7 @@ from train.config import RunSettings
 from train.data import Version, chat, label_of, rows
 from train.interrupts import Interrupts
 from train.learning import draw_learning
+from train.loop import evaluated, run_trainer, save
 from train.metrics import moderation
 from train.progress import Report
 from train.recipes import Recipe
@@ -85,22 +86,11 @@ def train(
         compute_metrics=_auroc,
     )
     trainer.share = recipe.word_dropout
-    report.watch(trainer, settings.report_to)
-    try:
-        outcome = trainer.train(resume_from_checkpoint=run.last_checkpoint() if settings.resume else None)
-    finally:
-        report.close()
-    report.check()
-
-    metrics = {
-        "train_loss": outcome.training_loss,
-        "steps": float(trainer.state.global_step),
-        "seconds": round(outcome.metrics["train_runtime"], 1),
-    }
+    metrics = run_trainer(trainer, run, settings, report)
     if held_out:
-        evaluated = trainer.evaluate(held_out)
-        metrics |= {key: evaluated[key] for key in ("eval_loss", "eval_auroc") if key in evaluated}
-    trainer.save_model(str(run.adapter if recipe.lora else run.model))
+        measured = evaluated(trainer, recipe, held_out)
+        metrics |= {key: measured[key] for key in ("eval_loss", "eval_auroc") if key in measured}
+    save(trainer, run, recipe)
     draw_learning(run)
     return metrics
 

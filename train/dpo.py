@@ -12,11 +12,11 @@ from train.config import RunSettings
 from train.data import Turn, Version, rows
 from train.encode import fit
 from train.interrupts import Interrupts
+from train.loop import evaluated, run_trainer, save
 from train.progress import Report
 from train.recipes import Recipe
 from train.resume import SamePrecision
 from train.runs import Run
-from train.strategy import whole_state
 
 BETA = 0.1
 LOGGED = {"rewards/margins": "margin", "rewards/accuracies": "accuracy"}
@@ -76,28 +76,13 @@ def train(
         processing_class=tokenizer,
         peft_config=lora_config(recipe),
     )
-    report.watch(trainer, settings.report_to)
-    try:
-        outcome = trainer.train(resume_from_checkpoint=run.last_checkpoint() if settings.resume else None)
-    finally:
-        report.close()
-    report.check()
-
-    last: dict[str, Any] = {}
-    for line in run.metrics():
-        last |= line
-    metrics = {
-        "train_loss": float(last.get("loss", outcome.training_loss)),
-        "steps": float(trainer.state.global_step),
-        "seconds": round(outcome.metrics["train_runtime"], 1),
-        **{name: float(last[key]) for key, name in LOGGED.items() if key in last},
-    }
+    metrics = run_trainer(trainer, run, settings, report)
+    metrics |= {name: float(value) for key, name in LOGGED.items() if (value := run.last(key)) is not None}
     if held_out:
-        evaluated = trainer.evaluate(_prepared(trainer, held_out))
-        metrics["eval_loss"] = evaluated["eval_loss"]
-        metrics |= {f"eval_{name}": evaluated[f"eval_{key}"] for key, name in LOGGED.items()}
-    whole_state()
-    trainer.save_model(str(run.adapter if recipe.lora else run.model))
+        measured = evaluated(trainer, recipe, _prepared(trainer, held_out))
+        metrics |= {"eval_loss": measured["eval_loss"]}
+        metrics |= {f"eval_{name}": measured[f"eval_{key}"] for key, name in LOGGED.items()}
+    save(trainer, run, recipe)
     return metrics
 
 

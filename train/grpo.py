@@ -6,7 +6,6 @@ Source: Shao et al. 2024 (arXiv:2402.03300), over TRL's GRPOTrainer, which draws
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +13,19 @@ from trl import GRPOConfig, GRPOTrainer
 
 from curation.errors import InputError
 from curation.records import MODERATOR
+from train import plots
 from train.arguments import lora_config, trainer_options
 from train.base import load_base
 from train.config import RunSettings
 from train.data import Turn, Version, chat, rows
 from train.encode import fit, render
 from train.interrupts import Interrupts
+from train.loop import evaluated, run_trainer, save
 from train.progress import Report
 from train.recipes import Recipe
 from train.resume import SamePrecision
 from train.rewards import Reward, Tally, resolve, text_of
 from train.runs import Run
-from train.strategy import whole_state
 
 HELD_OUT = 64  # prompts of the validation split that are answered and scored at the end
 
@@ -52,7 +52,7 @@ def train(
 
     Returns:
         reward (weighted sum, of the last logged steps), reward/NAME, unscored/NAME (completions, of all steps), eval_reward,
-        steps, tokens, seconds.
+        train_loss, steps, tokens, seconds.
 
     Raises:
         InputError: the data, the model or the rewards cannot be used, or the batch does not hold whole groups.
@@ -94,30 +94,23 @@ def train(
         processing_class=tokenizer,
         peft_config=lora_config(recipe),
     )
-    report.watch(trainer, settings.report_to)
-    try:
-        outcome = trainer.train(resume_from_checkpoint=run.last_checkpoint() if settings.resume else None)
-    finally:
-        report.close()
-    report.check()
-
-    lines = run.metrics()
-    metrics = {
-        "steps": float(trainer.state.global_step),
-        "tokens": float(trainer.state.num_input_tokens_seen),
-        "seconds": round(outcome.metrics["train_runtime"], 1),
-        **{key: _last(lines, key) for key in ("reward", *(f"reward/{name}" for name in rewards))},
-        **{f"unscored/{name}": sum(line.get(f"unscored/{name}", 0) for line in lines) for name in rewards},
-    }
+    metrics = run_trainer(trainer, run, settings, report)
+    lines = [line for line in run.metrics() if "loss" in line]
+    metrics["tokens"] = float(trainer.state.num_input_tokens_seen)
+    for name in ("reward", *(f"reward/{name}" for name in rewards)):
+        if (value := run.last(name)) is not None:
+            metrics[name] = float(value)
+    metrics |= {f"unscored/{name}": sum(line.get(f"unscored/{name}", 0) for line in lines) for name in rewards}
     if held_out:
-        metrics["eval_reward"] = trainer.evaluate(held_out.select(range(min(HELD_OUT, len(held_out)))))["eval_reward"]
-    whole_state()
-    trainer.save_model(str(run.adapter if recipe.lora else run.model))
+        some = held_out.select(range(min(HELD_OUT, len(held_out))))
+        metrics["eval_reward"] = evaluated(trainer, recipe, some)["eval_reward"]
+    save(trainer, run, recipe)
     if run.writes:
-        draw(run.folder / "rewards.png", run.metrics())
+        weights = {name: weight for name, (_, weight) in rewards.items()}
+        plots.rewards(run.folder / "rewards.png", lines, weights, f"{run.id}: rewards on {version.title}")
         if unscored := tally.line():
             report.console.print(f"unscored in this process, and in no mean: {unscored}", soft_wrap=True)
-    return {key: value for key, value in metrics.items() if value is not None}
+    return metrics
 
 
 def prompts(version: Version, split: str, tokenizer: Any, max_length: int) -> Any:
@@ -197,9 +190,11 @@ class _Trainer(SamePrecision, GRPOTrainer):
             scored = torch.cat(batches)
             for name, values in zip(self.reward_func_names, scored.T, strict=True):
                 unscored = int(values.isnan().sum())
-                self._metrics[mode][f"rewards/{name}/mean"] = [
-                    values.nanmean().item() if unscored < len(values) else nan
-                ]
+                if unscored < len(values):
+                    self._metrics[mode][f"rewards/{name}/mean"] = [values.nanmean().item()]
+                else:  # trackers can draw nothing, and say so each time
+                    for which in ("mean", "std"):
+                        self._metrics[mode].pop(f"rewards/{name}/{which}", None)
                 logs[f"unscored/{name}" if mode == "train" else f"eval_unscored/{name}"] = unscored
         super().log(logs, start_time)
 
@@ -217,29 +212,3 @@ def neutral(scored: torch.Tensor, group: int) -> torch.Tensor:
     filled = torch.where(grouped.isnan(), grouped.nanmean(dim=1, keepdim=True), grouped)
     filled[grouped.isnan().all(dim=2)] = nan
     return filled.view_as(scored)
-
-
-def _last(lines: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    return next((float(line[key]) for line in reversed(lines) if line.get(key) is not None), None)
-
-
-def draw(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Each reward's mean over the steps of a run, and their weighted sum: `lines` are those of metrics.jsonl."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    names = sorted({key for line in lines for key in line if key.startswith("reward/")})
-    for name in (*names, "reward"):
-        points = [(line["step"], line[name]) for line in lines if line.get(name) is not None and "loss" in line]
-        sums_up = name == "reward"
-        axes.plot(
-            [step for step, _ in points], [value for _, value in points],
-            label="weighted sum" if sums_up else name.removeprefix("reward/"), lw=2.5 if sums_up else 1.2,
-            color="black" if sums_up else None,
-        )  # fmt: skip
-    axes.set(xlabel="step", ylabel="mean reward of the scored completions", title="Rewards")
-    axes.legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120, metadata={"Software": None})

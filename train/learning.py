@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from train import plots
 from train.data import Version, label_of, rows
 from train.metrics import moderation
+from train.progress import Report
 from train.runs import Run
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ class AurocCallback(TrainerCallback):
     """Scores validation texts before the first step, at each evaluation and after the last step: `eval_auroc` in metrics.jsonl, and
     learning.png."""
 
-    def __init__(self, run: Run, texts: list[str], labels: list[bool], tokenizer: "PreTrainedTokenizerBase") -> None:
-        self._run = run
+    def __init__(
+        self, report: Report, texts: list[str], labels: list[bool], tokenizer: "PreTrainedTokenizerBase"
+    ) -> None:
+        self._report = report
         self._texts = texts
         self._labels = labels
         self._tokenizer = tokenizer
@@ -43,12 +46,12 @@ class AurocCallback(TrainerCallback):
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **given: Any
     ) -> None:
         self._measure(state, given["model"])
-        draw_learning(self._run)
+        draw_learning(self._report.run)
 
     def _measure(self, state: "TrainerState", model: Any) -> None:
         from train.scoring import scores
 
-        if state.global_step == self._at or not self._run.writes:
+        if state.global_step == self._at or not self._report.run.writes:
             return
         self._at = state.global_step
         training = model.training
@@ -59,11 +62,11 @@ class AurocCallback(TrainerCallback):
             model.train(training)
         found = moderation.measure(self._labels, chances, 0.5, resamples=0)["auroc"].value
         if found is not None:
-            self._run.log(step=state.global_step, eval_auroc=found)
+            self._report.note(state, eval_auroc=found)
 
 
 def auroc_callback(
-    run: Run, version: Version, tokenizer: "PreTrainedTokenizerBase", most: int = 200
+    report: Report, version: Version, tokenizer: "PreTrainedTokenizerBase", most: int = 200
 ) -> AurocCallback | None:
     """The callback over at most `most` validation rows; None where they are not about moderation, or one class is missing.
 
@@ -78,7 +81,9 @@ def auroc_callback(
     labels = [label_of(row) for row in chosen]
     if set(labels) != LABELS:
         return None
-    return AurocCallback(run, [text_of(row) for row in chosen], [label == "disallowed" for label in labels], tokenizer)
+    return AurocCallback(
+        report, [text_of(row) for row in chosen], [label == "disallowed" for label in labels], tokenizer
+    )
 
 
 def draw_learning(run: Run) -> None:

@@ -11,12 +11,18 @@ from transformers import PrinterCallback, TrainerCallback
 
 from train.interrupts import Interrupts, Stopped
 from train.runs import Run, duration
-from train.strategy import agreed, check_strategy, whole_state
+from train.strategy import agreed, check_strategy
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 SKIPPED = {"num_tokens", "num_input_tokens_seen", "total_flos", "train_loss", "train_runtime"}
+EVALUATED = (
+    "eval_loss",
+    "eval_reward",
+    "eval_auroc",
+    "eval_rewards/accuracies",
+)  # shown of an evaluation; GRPO's loss says nothing
 
 
 class Report(TrainerCallback):
@@ -96,8 +102,15 @@ class Report(TrainerCallback):
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: Any
     ) -> None:
-        whole_state()
         self.close()
+
+    def note(self, state: "TrainerState", **values: float) -> None:
+        """Log and show what a callback measured."""
+        if self.run.writes:
+            self.run.log(step=state.global_step, **values)
+            self.console.print(
+                f"step {state.global_step:,}/{state.max_steps:,} · {self._line(state, values)}", soft_wrap=True
+            )
 
     def close(self) -> None:
         if self._bar is not None:
@@ -111,9 +124,8 @@ class Report(TrainerCallback):
 
     def _line(self, state: "TrainerState", values: dict[str, Any]) -> str:
         if "loss" not in values:
-            return " · ".join(
-                f"{key} {_short(value)}" for key, value in values.items() if key in ("eval_loss", "epoch")
-            )
+            shown = [key for key in EVALUATED if key in values and not (key == "eval_loss" and "eval_reward" in values)]
+            return " · ".join(f"{key} {_short(values[key])}" for key in shown)
         seconds = time.monotonic() - self._began
         done = state.global_step - self._first
         left = duration((state.max_steps - state.global_step) * seconds / done) if done else "unknown"

@@ -224,6 +224,10 @@ class Run:
         lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
         return [json.loads(line) for line in lines[:-1]]
 
+    def last(self, key: str) -> Any:
+        """The latest value of a metric, None if it was never logged."""
+        return next((line[key] for line in reversed(self.metrics()) if line.get(key) is not None), None)
+
     def last_checkpoint(self) -> str | None:
         """The newest whole checkpoint. The Trainer writes trainer_state.json last, so one without it was cut off by a kill."""
         found = [path for path in self.checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]

@@ -10,11 +10,11 @@ from train.data import Version
 from train.encode import PackedCollator, bars, encode, packed
 from train.interrupts import Interrupts
 from train.learning import auroc_callback
+from train.loop import evaluated, run_trainer, save
 from train.progress import Report
 from train.recipes import Recipe
 from train.resume import SamePrecision
 from train.runs import Run
-from train.strategy import whole_state
 
 
 def train(
@@ -25,7 +25,8 @@ def train(
     Writes run.adapter (PEFT layout) or run.model, with the tokenizer beside it, and data.json.
 
     Returns:
-        train_loss (of the last logged steps), eval_loss (nats a token, mean over batches), steps, tokens, seconds.
+        train_loss (of the last logged steps), eval_loss (nats a token, mean over batches), eval_auroc (of moderation, in one
+        process), steps, tokens, seconds.
 
     Raises:
         InputError: the data or the model cannot be used.
@@ -71,32 +72,16 @@ def train(
         peft_config=lora_config(recipe),
         data_collator=PackedCollator(tokenizer.pad_token_id) if recipe.packing else None,
     )
-    report.watch(trainer, settings.report_to)
-    if settings.processes == 1 and (learning := auroc_callback(run, version, tokenizer)):
+    if settings.processes == 1 and (learning := auroc_callback(report, version, tokenizer)):
         trainer.add_callback(learning)
-    try:
-        outcome = trainer.train(resume_from_checkpoint=run.last_checkpoint() if settings.resume else None)
-    finally:
-        report.close()
-    report.check()
-
-    metrics = {
-        "train_loss": _last(run, "loss", outcome.training_loss),
-        "steps": float(trainer.state.global_step),
-        "tokens": float(trainer.state.num_input_tokens_seen),
-        "seconds": round(outcome.metrics["train_runtime"], 1),
-    }
+    metrics = run_trainer(trainer, run, settings, report)
+    metrics["tokens"] = float(trainer.state.num_input_tokens_seen)
     if held_out:
-        evaluated = trainer.evaluate(held_out.dataset)
-        metrics["eval_loss"] = evaluated["eval_loss"]
-    whole_state()
-    trainer.save_model(str(run.adapter if recipe.lora else run.model))
+        metrics["eval_loss"] = evaluated(trainer, recipe, held_out.dataset)["eval_loss"]
+    if (auroc := run.last("eval_auroc")) is not None:
+        metrics["eval_auroc"] = auroc
+    save(trainer, run, recipe)
     return metrics
-
-
-def _last(run: Run, key: str, otherwise: float) -> float:
-    found = [line[key] for line in run.metrics() if key in line]
-    return float(found[-1] if found else otherwise)
 
 
 def _say(report: Report, facts: dict[str, Any]) -> None:

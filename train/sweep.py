@@ -18,11 +18,11 @@ from typing import Any
 
 from curation.errors import InputError, WorkspaceError
 from curation.records import canonical_json
-from train import fuse
+from train import fuse, plots
 from train.adapters import Adapter
 from train.config import FuseMethod, FuseSettings
 from train.data import Version, open_version, rows
-from train.frontier import Measured, choose, pareto_set, plot, write_table
+from train.frontier import Measured, choose, pareto_set, write_table
 from train.fuse import Fused, Opened
 from train.measuring import HARNESS, refusal_rate, utility_of
 
@@ -93,7 +93,7 @@ def sweep(settings: FuseSettings, progress: Callable[[int, int, Measured], None]
             chosen, rule = choose(candidates, settings)
         finally:
             write_table(folder, candidates, references, pareto, chosen)
-            plot(folder / "frontier.png", candidates, references, pareto, chosen)
+            plots.frontier(folder / "frontier.png", candidates, references, pareto, chosen)
         made = _keep(folder, name, opened, chosen, settings)
     return Frontier(folder, tuple(candidates), tuple(references), pareto, chosen, rule, made)
 
