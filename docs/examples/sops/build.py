@@ -196,7 +196,7 @@ def _draw_flow(page: pymupdf.Page, box: pymupdf.Rect, flow: dict[str, Any]) -> N
             shape.draw_rect(frame, radius=0.5 if node.kind == "outcome" else 0.12)
         shape.finish(color=_rgb(stroke), fill=_rgb(fill), width=0.9)
         shape.commit()
-        _centred(page, frame, node.text, 8)
+        _centred(page, frame + (6, 0, -6, 0), node.text, 8)
 
 
 def _arrow(page: pymupdf.Page, start: Node, end: Node, word: str) -> None:
@@ -216,7 +216,7 @@ def _arrow(page: pymupdf.Page, start: Node, end: Node, word: str) -> None:
     elif which < 0:
         points = [foot, pymupdf.Point(a.x, head.y - 9), head - (0, 9)]
     else:
-        lane = b.x + (a.y - b.y) / 8  # arrows from different rows come in beside each other
+        lane = b.x + (b.y - a.y) / 8 - 12  # arrows from different rows come in beside each other
         points = [out, pymupdf.Point(lane, a.y), pymupdf.Point(lane, head.y)]
         label = pymupdf.Rect(out.x + 3, out.y - 13, out.x + 80, out.y + 1)
     shape = page.new_shape()
