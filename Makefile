@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test browser check format bench clean
 
 # The main job on the embedded default: no key, no server.
 demo: $(VENV)/.installed
@@ -21,8 +21,15 @@ demo: $(VENV)/.installed
 	@echo "  bring in    curate import posts.csv columns.text=body constants.language=en"
 	@echo "  export      curate export name=moderation format=messages"
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The tests of ui drive a real browser; where none can be installed they are skipped and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium fonts-noto-core fonts-noto-cjk; } || \
+		echo "no Chromium here and none could be installed: tests in a browser will be skipped"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import get_annotations
@@ -37,8 +37,18 @@ def main(program: str, about: str, commands: dict[str, Command], argv: Sequence[
     Whatever goes wrong is one line on standard error; with TILTH_DEBUG=1 in the environment, a traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(program, lambda: _dispatch(program, about, commands, words))
+
+
+def main_of_one(program: str, command: Command, argv: Sequence[str] | None = None) -> int:
+    """`main` of a program that is one command: `program key=value ...`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(program, lambda: _version() if words[:1] == ["--version"] else _call(program, command, words))
+
+
+def _guarded(program: str, call: Callable[[], int]) -> int:
     try:
-        code = _dispatch(program, about, commands, words)
+        code = call()
         sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -88,24 +98,32 @@ def _dispatch(program: str, about: str, commands: dict[str, Command], words: lis
         print(_help(program, about, commands))
         return 0
     if words[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"tilth {version('tilth')}")
-        return 0
+        return _version()
     name = words.pop(0)
     if name not in commands:
         raise InputError(f"no command {name!r}.{did_you_mean(name, commands)}")
-    command = commands[name]
+    return _call(f"{program} {name}", commands[name], words)
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    print(f"tilth {version('tilth')}")
+    return 0
+
+
+def _call(name: str, command: Command, words: list[str]) -> int:
+    """Run a command that is called by `name`, which may be two words."""
     if "--help" in words or "-h" in words:
-        print(_command_help(program, name, command))
+        print(_command_help(name, command))
         return 0
     from curation.settings import load
 
-    given = [_as_setting(word, command, f"{program} {name}") for word in words]
+    given = [_as_setting(word, command, name) for word in words]
     bare = [word for word in words if "=" not in word and word != "--json"]
     if len(bare) > 1:
         raise InputError(
-            f"{name} takes one bare word, got {' and '.join(map(repr, bare))}; quote what belongs together, "
+            f"{name.rpartition(' ')[2]} takes one bare word, got {' and '.join(map(repr, bare))}; quote what belongs together, "
             f"or write a list: {command.positional}=[{','.join(bare)}]"
         )
     settings = load(_resolve(command.settings), given, shared=_all_keys)
@@ -153,10 +171,10 @@ def _help(program: str, about: str, commands: dict[str, Command]) -> str:
     )
 
 
-def _command_help(program: str, name: str, command: Command) -> str:
+def _command_help(name: str, command: Command) -> str:
     model: type[BaseModel] = _resolve(command.settings)
     bare = f" [{command.positional.upper()}]" if command.positional else ""
-    lines = [command.about, "", f"usage: {program} {name}{bare} key=value ...", ""]
+    lines = [command.about, "", f"usage: {name}{bare} key=value ...", ""]
     lines += _field_lines(model, "")
     if command.example:
         lines += ["", "example:", f"  {command.example}"]

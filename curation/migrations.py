@@ -97,4 +97,20 @@ def third(connection: DuckDBPyConnection) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first, second, third)
+def fourth(connection: DuckDBPyConnection) -> None:
+    """One row per example with what reviewing asks of it, kept up to date by `curation/review/index.py`.
+
+    `review_mark` says how many rows of each table it has taken in; all of them are only ever appended to.
+    """
+    connection.execute("""
+        CREATE TABLE review (
+            example VARCHAR, task VARCHAR, language VARCHAR, label VARCHAR, category VARCHAR, severity INTEGER,
+            said_label VARCHAR, said_category VARCHAR, said_severity INTEGER, status VARCHAR, automatic VARCHAR,
+            people VARCHAR[], contested BOOLEAN, uncertain FLOAT, disagreement INTEGER, prompts VARCHAR[], made_at TIMESTAMP
+        );
+        CREATE TABLE review_mark (examples BIGINT, verdicts BIGINT, origins BIGINT);
+        INSERT INTO review_mark VALUES (0, 0, 0);
+    """)
+
+
+MIGRATIONS: tuple[Callable[[DuckDBPyConnection], None], ...] = (first, second, third, fourth)

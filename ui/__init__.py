@@ -1,0 +1,1 @@
+"""The review app: Streamlit pages over the store. Nothing here opens DuckDB; `curation/review/` does, briefly."""
