@@ -26,7 +26,7 @@ test: $(VENV)/.installed-dev browser
 
 # The tests of ui drive a real browser; where none can be installed they are skipped and say so.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 		command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium fonts-noto-core fonts-noto-cjk; } || \
 		echo "no Chromium here and none could be installed: tests in a browser will be skipped"

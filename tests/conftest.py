@@ -2,10 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -35,3 +39,14 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace that is not there yet, in an empty folder that is the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "workspace"
+
+
+@pytest.fixture(scope="module")  # not longer: its event loop would be in the way of tests that run one
+def browser() -> "Iterator[Browser]":
+    """A Chromium of this machine, without a window."""
+    from ui_kit import CHROMIUM, NO_BROWSER, browsing
+
+    if CHROMIUM is None:
+        pytest.skip(NO_BROWSER)
+    with browsing() as one:
+        yield one

@@ -1,19 +1,10 @@
 """The frame around every page, in a real browser: names, pages, the empty workspace."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
-from ui_kit import CHROMIUM, NO_BROWSER, browsing, open_page, serving, settled
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as one:
-        yield one
+from ui_kit import open_page, serving
 
 
 @pytest.fixture(scope="module")

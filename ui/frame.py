@@ -12,14 +12,14 @@ from urllib.parse import quote
 import streamlit as st
 
 from curation.errors import TilthError
-from ui import session
+from ui import session, text
 from ui.look import CSS, empty, head
 
 
 def run(pages: Sequence[Any]) -> None:
     """Show the page that the address asks for."""
     st.set_page_config(page_title="Tilth", page_icon=":material/grass:", layout="wide")
-    st.html(CSS)
+    st.html(f"<style>{CSS}{text.CSS}</style>")
     page = st.navigation(list(pages))
     with st.sidebar:
         _sidebar()

@@ -62,7 +62,6 @@ DECISION_TONE: dict[str, Tone] = {
 }  # fmt: skip
 
 CSS = """
-<style>
 :root {
   --t-line: color-mix(in srgb, currentColor 16%, transparent);
   --t-soft: color-mix(in srgb, currentColor 5%, transparent);
@@ -107,7 +106,6 @@ table.t-heat td { min-width: 3.6rem; text-align: center; padding: .32rem .4rem; 
 .t-empty p { margin: 0 0 .3rem; color: var(--t-quiet); }
 kbd.t-key { font-family: inherit; font-size: .8rem; padding: .05rem .42rem; border: 1px solid var(--t-line); border-bottom-width: 2px; border-radius: 5px; background: var(--t-soft); }
 .t-visually-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-</style>
 """
 
 
