@@ -1,6 +1,7 @@
 """What every loss tells transformers' Trainer in the same words."""
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from curation.errors import InputError
@@ -65,6 +66,7 @@ def quieten() -> None:
     import logging
     import warnings
 
+    os.environ.setdefault("TQDM_DISABLE", "1")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import datasets

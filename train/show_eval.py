@@ -24,9 +24,10 @@ _HEAD = {
 
 def eval_command(settings: EvalSettings) -> int:
     from train.arguments import quieten
-    from train.evaluate import evaluate
 
     quieten()
+    from train.evaluate import evaluate
+
     outcome = evaluate(settings, lambda text: print(text, file=sys.stderr, flush=True))
     if settings.as_json:
         print(json.dumps({"folder": str(outcome.folder), **outcome.report}, ensure_ascii=False))

@@ -9,6 +9,9 @@ from train.config import PredictSettings
 
 def predict_command(settings: PredictSettings) -> int:
     """0 if any row was scored or there was none; 1 if none of them could be."""
+    from train.arguments import quieten
+
+    quieten()
     warnings.simplefilter("ignore", FutureWarning)  # between libraries; standard error is for the rows' problems
     if settings.serve:
         from train.serve import serve
