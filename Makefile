@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	@echo "  export      curate export name=moderation format=messages"
 
 test: $(VENV)/.installed-dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # The tests of ui drive a real browser; where none can be installed they are skipped and say so.
 browser:
