@@ -6,11 +6,12 @@ what one finds: raise its version, so that old verdicts stay distinguishable fro
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from curation import language, pii, shape, text_signals
+from curation import conformance, language, pii, shape, text_signals
+from curation.documents import Outline
 from curation.errors import NotFound, did_you_mean
 from curation.records import QA, Decision, Dialogue, Example, Moderation, Preference, Safety, Verdict
 from curation.shape import BOUNDS, Bounds, parts
@@ -19,7 +20,7 @@ from curation.text_signals import Signal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    decision: Decision  # DROP, FLAG or UNSCORED
+    decision: Decision  # DROP, FLAG or UNSCORED; KEEP, where the score is worth keeping
     reason: str
     score: float | None = None
 
@@ -37,10 +38,16 @@ class Check:
         return f"check:{self.name}@{self.version}"
 
 
-def run_checks(example: Example, *, only: Collection[str] | None = None) -> list[Verdict]:
+def run_checks(
+    example: Example, *, only: Collection[str] | None = None, outlines: Mapping[str, Outline] | None = None
+) -> list[Verdict]:
     """One verdict per finding, or a single KEEP by `check:all@...` that names the checks which passed.
 
     A check that raises yields an UNSCORED verdict: a fault of ours says nothing about the example.
+
+    Args:
+        outlines: the outlines that examples cite, by id. With them, an example that cites one has a verdict on that too,
+            by `check:conformance@...`, whatever it finds.
 
     Raises:
         NotFound: `only` names a check that does not exist.
@@ -63,15 +70,45 @@ def run_checks(example: Example, *, only: Collection[str] | None = None) -> list
                     score=finding.score,
                 )
             )
-    if not verdicts:
+    if not verdicts and checks:
         by, passed = _all_of(checks)
         verdicts.append(Verdict(example=example.id, by=by, decision=Decision.KEEP, reason=passed))
+    if outlines is not None and (only is None or conformance.NAME in only) and getattr(example, "outline", None):
+        verdicts.append(_conforms(example, outlines))
     return verdicts
+
+
+def _conforms(example: Example, outlines: Mapping[str, Outline]) -> Verdict:
+    """The verdict of the one check that needs more than the example: the outline it cites."""
+    assert isinstance(example, Dialogue | QA)
+    assert example.outline is not None
+    outline = outlines.get(example.outline)
+    if outline is None:
+        finding = Finding(Decision.UNSCORED, f"outline {example.outline} is not in this store")
+    else:
+        try:
+            finding = _of_conformance(conformance.conformance(example, outline))
+        except Exception as error:
+            finding = Finding(Decision.UNSCORED, f"{conformance.NAME} failed: {type(error).__name__}: {error}")
+    return Verdict(
+        example=example.id, by=CONFORMANCE, decision=finding.decision, reason=finding.reason, score=finding.score
+    )  # fmt: skip
+
+
+def _of_conformance(found: conformance.Conformance) -> Finding:
+    if not found.faults:
+        if found.blind:
+            return Finding(Decision.UNSCORED, "no turn says what was seen, so only order and step names were judged")
+        return Finding(Decision.KEEP, f"{found.judged} steps cited, all as the SOP has them", found.score)
+    sure = [fault for fault in found.faults if fault.sure]
+    shown = "; ".join(f"turn {fault.turn} {fault.reason} ({fault.kind})" for fault in (sure or found.faults)[:3])
+    more = f"; and {len(found.faults) - 3} more" if len(found.faults) > 3 else ""
+    return Finding(Decision.DROP if sure else Decision.FLAG, shown + more, found.score)
 
 
 @lru_cache(maxsize=64)
 def _named(names: frozenset[str]) -> tuple[Check, ...]:
-    known = [check.name for check in CHECKS]
+    known = [*(check.name for check in CHECKS), conformance.NAME]
     for name in sorted(names):
         if name not in known:
             raise NotFound(f"no check is called {name!r}.{did_you_mean(name, known)}")
@@ -235,6 +272,7 @@ def _pii(example: Example) -> Finding | None:
     return Finding(Decision.FLAG, f"{shown}{more}", float(len(found)))
 
 
+CONFORMANCE = f"check:{conformance.NAME}@{conformance.VERSION}"
 CHECKS: tuple[Check, ...] = (
     Check("schema", 1, "fields agree with each other, no blank or broken text, turns alternate", _schema),
     Check("language", 1, "the text is in its declared language; code-mixing is not an error", _language),

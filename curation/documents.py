@@ -64,24 +64,29 @@ class Document(Record):
 class Evidence(Record):
     """What has to be seen before a step may be taken: a receipt, a photo, an order number."""
 
-    id: str  # unique in the outline: E1
-    text: str
+    id: str = Field(min_length=1)  # unique in the outline: E1
+    text: str = Field(min_length=1)
     place: Place
+    held_by: Literal["customer", "record"] = "customer"  # who shows it: the customer, or a record that the agent looks up
 
 
 class Branch(Record):
-    when: str  # the answer or condition, in words
+    when: str = Field(min_length=1)  # the answer or condition, in words
     to: str  # id of a step
 
 
 class Step(Record):
-    id: str  # as printed, unique in the outline: 4.2
+    """One thing to do. After it the next step in order follows, unless `branches` or `then` say otherwise; an outcome ends."""
+
+    id: str = Field(min_length=1)  # as printed, unique in the outline: 4.2
     kind: Literal["action", "decision", "outcome"]
-    text: str
+    text: str = Field(min_length=1)
     place: Place
-    when: str | None = None  # the step applies only then
+    when: str | None = None  # the step applies only then; else the next in order follows
     evidence: tuple[str, ...] = ()  # ids of what must be at hand before it
     branches: tuple[Branch, ...] = ()  # of a decision; without any, the next step in order follows
+    then: str | None = None  # id of the step after this one, where that is not the next in order
+    answered_by: Literal["customer", "record"] = "customer"  # who knows which branch, or whether `when`, holds
 
 
 class Outline(Record):
@@ -92,22 +97,48 @@ class Outline(Record):
     language: str
     steps: tuple[Step, ...] = Field(min_length=1)
     evidence: tuple[Evidence, ...] = ()
-    by: str  # rule:outline@1, model:NAME, human:NAME
+    by: str = Field(pattern=r"^(rule|model|human):.+")  # rule:outline@1, model:NAME, human:NAME
 
     @cached_property
     def id(self) -> str:
         return content_id("ol", self.model_dump(mode="json", exclude={"by"}))
 
+    @cached_property
+    def step(self) -> dict[str, Step]:
+        """The steps by id, in order."""
+        return {step.id: step for step in self.steps}
+
+    @cached_property
+    def wanted(self) -> dict[str, Evidence]:
+        """The evidence by id."""
+        return {one.id: one for one in self.evidence}
+
+    def following(self, step: Step) -> str | None:
+        """The step next in order, None at the end."""
+        ids = list(self.step)
+        place = ids.index(step.id) + 1
+        return ids[place] if place < len(ids) else None
+
     @model_validator(mode="after")
     def _names_hold_together(self) -> Self:
-        steps, evidence = {step.id for step in self.steps}, {one.id for one in self.evidence}
-        if len(steps) < len(self.steps) or len(evidence) < len(self.evidence):
+        if len(self.step) < len(self.steps) or len(self.wanted) < len(self.evidence):
             raise ValueError("two steps, or two kinds of evidence, have the same id")
+        if both := self.step.keys() & self.wanted.keys():
+            raise ValueError(f"{min(both)!r} is a step and a kind of evidence; rename one")
         for step in self.steps:
-            for branch in step.branches:
-                if branch.to not in steps:
-                    raise ValueError(f"step {step.id}: branch to {branch.to!r}, which is no step")
+            words = [branch.when for branch in step.branches]
+            if len(set(words)) < len(words):
+                raise ValueError(f"step {step.id}: two branches have the same `when`")
+            if words and step.kind != "decision":
+                raise ValueError(f"step {step.id}: only a decision has branches; this is an {step.kind}")
+            if words and step.when is not None:
+                raise ValueError(f"step {step.id}: has branches and `when`; make the condition a decision of its own")
+            if step.then is not None and (words or step.kind == "outcome"):
+                raise ValueError(f"step {step.id}: `then` is for steps with one way on; it is an outcome or has branches")
+            for to in (*(branch.to for branch in step.branches), *([step.then] if step.then is not None else [])):
+                if to not in self.step:
+                    raise ValueError(f"step {step.id}: goes to {to!r}, which is no step")
             for wanted in step.evidence:
-                if wanted not in evidence:
+                if wanted not in self.wanted:
                     raise ValueError(f"step {step.id}: evidence {wanted!r} is not listed")
         return self

@@ -93,7 +93,9 @@ def third(connection: DuckDBPyConnection) -> None:
             id VARCHAR, document VARCHAR, number INTEGER, image VARCHAR, width INTEGER, height INTEGER, text VARCHAR,
             blocks VARCHAR, made_at TIMESTAMP
         );
-        CREATE TABLE outlines (id VARCHAR, document VARCHAR, author VARCHAR, body VARCHAR, made_at TIMESTAMP);
+        CREATE TABLE outlines (
+            id VARCHAR, outline VARCHAR, document VARCHAR, author VARCHAR, body VARCHAR, made_at TIMESTAMP
+        );
     """)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from curation.checks import CHECKS, run_checks
+from curation.checks import CHECKS, CONFORMANCE, run_checks
 from curation.config import ChecksSettings
 from curation.journal import Writer, open_store
 from curation.records import EXAMPLE, Decision, Verdict
 from curation.selection import nothing_selected, query
+from curation.shelf import outlines_of
 from curation.store import Store
 from curation.tables import verdict_row
 
@@ -27,9 +28,11 @@ def checks_command(settings: ChecksSettings) -> int:
     with Writer(store) as writer:
         for chunk in _chunks(store, settings):
             before = _last_words(store, [identity for identity, _ in chunk])
-            for identity, body in chunk:
+            found = [(identity, EXAMPLE.validate_json(body)) for identity, body in chunk]
+            outlines = outlines_of(store, (example for _, example in found))
+            for identity, example in found:
                 examples += 1
-                verdicts = run_checks(EXAMPLE.validate_json(body), only=only)
+                verdicts = run_checks(example, only=only, outlines=outlines)
                 tally.update((verdict.by, str(verdict.decision)) for verdict in verdicts)
                 news = list(_news(identity, verdicts, before.get(identity, {}), settings.only))
                 changed += len(news)
@@ -80,8 +83,8 @@ def _news(example: str, verdicts: list[Verdict], before: dict[str, Word], only: 
         if before.get(author) != (version, str(verdict.decision), verdict.reason):
             yield verdict
     complaining = {verdict.by.partition("@")[0] for verdict in verdicts}
-    for check in CHECKS:
-        author = f"check:{check.name}"
+    for by in (*(check.by for check in CHECKS), CONFORMANCE):
+        author = by.partition("@")[0]
         was = before.get(author)
-        if was and was[1] != Decision.KEEP and author not in complaining and (not only or check.name in only):
-            yield Verdict(example=example, by=check.by, decision=Decision.KEEP, reason="passes now")
+        if was and was[1] != Decision.KEEP and author not in complaining and (not only or author[6:] in only):
+            yield Verdict(example=example, by=by, decision=Decision.KEEP, reason="passes now")

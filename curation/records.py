@@ -158,6 +158,7 @@ class QA(_Example):
     answer: str
     cites: tuple[str, ...] = ()
     outline: str | None = None  # id of the SOP outline whose steps the answer cites
+    annotation: dict[str, Any] | None = None  # what the question tells of the case: evidence shown, facts
 
     @property
     def content(self) -> str:

@@ -230,6 +230,10 @@ class Grammar:
             found.append({name: _tidy(self._text(template, draw)) for name, template in self.item.items()})
         return found
 
+    def voice(self, seed: str, axes: Mapping[str, Value]) -> "Voice":
+        """Somebody who says one thing after the other, for texts whose course is not the grammar's to decide."""
+        return Voice(self, _Draw(random.Random(seed), axes), axes)
+
     def _text(self, template: Template, draw: _Draw) -> str:
         return "".join(
             part if isinstance(part, str) else self._expand(part, draw)  # the common case stays out of a call
@@ -257,6 +261,20 @@ class Grammar:
                 entry = draw.fixed[ref.name] = _choose(node, draw)
             draw.fixed_text[key] = self._text(_field(entry, ref), draw)
         return draw.fixed_text[key]
+
+
+@dataclass(slots=True)
+class Voice:
+    """Speaks the fields of a grammar's `item` one at a time. What is drawn once per item stays the same throughout."""
+
+    grammar: Grammar
+    draw: _Draw
+    axes: Mapping[str, Value]
+
+    def say(self, name: str, **values: Value) -> str:
+        """One field of the item; `values` stand in for axes of their names."""
+        self.draw.axes = {**self.axes, **values}
+        return _tidy(self.grammar._text(self.grammar.item[name], self.draw))
 
 
 def _choose(node: Node, draw: _Draw) -> Entry:

@@ -36,6 +36,12 @@ def _block(seed: int, salt: str, axis: str, size: int, block: int) -> tuple[int,
     return tuple(order)
 
 
+def dealt(place: int, *, seed: int, salt: str, axis: str, size: int) -> int:
+    """Which of `size` values comes at a place of a deck that is dealt over and over."""
+    block, within = divmod(place, size)
+    return _block(seed, salt, axis, size, block)[within]
+
+
 def cell(
     number: int, *, seed: int, salt: str, languages: Sequence[str], axes: Mapping[str, Sequence[Value]]
 ) -> tuple[str, dict[str, Value]]:
