@@ -6,6 +6,7 @@ what one finds: raise its version, so that old verdicts stay distinguishable fro
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -181,12 +182,21 @@ def _outside(where: str, measured: int, unit: str, bounds: Bounds) -> Iterator[F
 # -- language ----------------------------------------------------------------------------------------------------
 
 
+_QUOTED = re.compile("“[^“”]*”|📎[^.。!?]*")
+
+
 def _said(example: Example) -> Iterator[tuple[str, str]]:
     """The texts that ought to be in the example's language, a dialogue's by speaker.
 
     Not a listing's title (product names), a meme's caption (it describes a picture), a system prompt, or a rejected
-    answer, which may have been rejected for its language.
+    answer, which may have been rejected for its language; nor the words that quote an SOP, which may be in another.
     """
+    quoting = getattr(example, "outline", None) is not None
+    for where, text in _spoken(example):
+        yield where, _QUOTED.sub(" ", text) if quoting else text
+
+
+def _spoken(example: Example) -> Iterator[tuple[str, str]]:
     if isinstance(example, Dialogue):
         for role in ("user", "assistant"):
             yield role, "\n".join(turn.content for turn in example.turns if turn.role == role)

@@ -24,6 +24,7 @@ from curation.records import QA, Dialogue, Turn
 from curation.wording import content_words, numbers, shown
 
 NAME, VERSION = "conformance", 1
+_ENUMERATED = re.compile(r"^\s*\d+[.)、]", re.MULTILINE)
 _QUOTED = re.compile("“([^“”]{4,})”")
 
 
@@ -84,7 +85,7 @@ class _Walk:
                 else:
                     self.fault(number, Kind.INVENTED, f"speaks of {name!r}, which is no evidence that the SOP wants")
         facts = annotation.get("facts")
-        for step, fact in (facts.items() if isinstance(facts, Mapping) else ()):
+        for step, fact in facts.items() if isinstance(facts, Mapping) else ():
             valid = valid_facts(self.outline, step)
             if any(fact is one or (fact == one and isinstance(fact, str)) for one in valid):
                 self.facts[step] = fact
@@ -166,7 +167,9 @@ class _Walk:
         if to in self.skipped:
             place = self.skipped.pop(to)
             earlier = self.faults[place]
-            self.faults[place] = Fault(earlier.turn, Kind.ORDER, f"comes before step {to}, which the SOP wants first", to)
+            self.faults[place] = Fault(
+                earlier.turn, Kind.ORDER, f"comes before step {to}, which the SOP wants first", to
+            )
             self.visited.append(to)
             return True
         if to in self.visited:
@@ -187,7 +190,9 @@ class _Walk:
                     continue
                 self.judged += 1
                 self.skipped[missing] = len(self.faults)
-                self.fault(number, Kind.SKIPPED, f"leaves out step {missing} ({_short(self.outline, missing)})", missing)
+                self.fault(
+                    number, Kind.SKIPPED, f"leaves out step {missing} ({_short(self.outline, missing)})", missing
+                )
         elif step.kind == "outcome":
             self.fault(number, Kind.OUTCOME, f"ends with step {to}; what is known leads to step {wanted}", to)
         elif any(to in reachable(self.outline, way) for way in self._other_ways()):
@@ -224,7 +229,9 @@ def conformance(example: Dialogue | QA, outline: Outline) -> Conformance:
     if isinstance(example, QA):
         return _of_question(example, outline)
     told = [turn.annotation for turn in example.turns if turn.role != "assistant" and turn.annotation]
-    walk = _Walk(outline, blind=not any(note.get("gives") or note.get("facts") for note in told) and not _asking(example))
+    walk = _Walk(
+        outline, blind=not any(note.get("gives") or note.get("facts") for note in told) and not _asking(example)
+    )
     last = 0
     for number, turn in enumerate(example.turns, 1):
         if turn.role == "assistant":
@@ -240,7 +247,9 @@ def conformance(example: Dialogue | QA, outline: Outline) -> Conformance:
 def _of_question(example: QA, outline: Outline) -> Conformance:
     if example.annotation is None:
         unknown = [name for name in example.cites if name not in outline.step]
-        faults = [Fault(2, Kind.INVENTED, f"cites step {name!r}, which the SOP does not have", name) for name in unknown]
+        faults = [
+            Fault(2, Kind.INVENTED, f"cites step {name!r}, which the SOP does not have", name) for name in unknown
+        ]
         if not example.cites:
             faults = [Fault(2, Kind.INVENTED, "rests on no step")]
         walk = _Walk(outline, blind=False, judged=max(1, len(example.cites)), faults=faults)
@@ -250,9 +259,12 @@ def _of_question(example: QA, outline: Outline) -> Conformance:
         walk.told(1, example.annotation)
         walk.acts(2, example.cites, asks)
         walk.ends(2)
-    turns = (Turn(role="user", content=example.question), Turn(role="assistant", content=example.answer, cites=example.cites))
+    turns = (
+        Turn(role="user", content=example.question),
+        Turn(role="assistant", content=example.answer, cites=example.cites),
+    )
     as_dialogue = Dialogue(language=example.language, turns=turns)
-    walk.faults += _signs(as_dialogue, outline)
+    walk.faults += _signs(as_dialogue, outline, example.question)
     return _result(walk)
 
 
@@ -266,12 +278,14 @@ def _result(walk: _Walk) -> Conformance:
     return Conformance(round(score, 4), tuple(faults), judged, walk.blind)
 
 
-def _signs(example: Dialogue, outline: Outline) -> list[Fault]:
-    """Words of the turns that do not fit their annotations; these only flag."""
+def _signs(example: Dialogue, outline: Outline, asked: str = "") -> list[Fault]:
+    """Words of the turns that do not fit their annotations; these only flag. `asked`: what an answer need not say again."""
     found: list[Fault] = []
     same = example.language.partition("-")[0] == outline.language.partition("-")[0]
     texts = [outline.title, *(step.text for step in outline.steps), *(one.text for one in outline.evidence)]
-    texts += [branch.when for step in outline.steps for branch in step.branches] + [step.when or "" for step in outline.steps]
+    texts += [branch.when for step in outline.steps for branch in step.branches] + [
+        step.when or "" for step in outline.steps
+    ]
     known = "\n".join(texts)
     said, known_numbers = _plain(known), numbers(known)
     known_numbers |= {one for step in outline.steps for one in (*numbers(step.id), str(step.place.page))}
@@ -282,12 +296,13 @@ def _signs(example: Dialogue, outline: Outline) -> list[Fault]:
                 if _plain(quote).strip(" .。") not in said:
                     why = f"quotes “{quote[:60]}”, which stands neither in the SOP nor earlier"
                     found.append(Fault(number, Kind.INVENTED, why, sure=False))
-            if fresh := sorted(numbers(turn.content) - known_numbers):
+            if fresh := sorted(numbers(_ENUMERATED.sub("", turn.content)) - known_numbers):
                 why = f"names {fresh[0]}, a number neither in the SOP nor earlier"
                 found.append(Fault(number, Kind.INVENTED, why, sure=False))
             steps = [_all_words(outline, name) for name in turn.cites if name in outline.step and name not in cited]
             cited.update(turn.cites)
-            if same and steps and not any(shown(turn.content, words) > 0 for words in steps):
+            text = f"{asked}\n{turn.content}"
+            if same and steps and not any(shown(text, words) > 0 for words in steps):
                 why = f"shares no word with step {', '.join(turn.cites)}"
                 found.append(Fault(number, Kind.INVENTED, why, turn.cites[0], sure=False))
         elif same and turn.annotation:

@@ -31,25 +31,27 @@ def ways_on(outline: Outline, step: Step, facts: Facts, *, skipping: bool = Fals
         skipping: the step is not taken, as its condition does not hold; so too where the facts say so.
     """
     skipping = skipping or (step.when is not None and facts.get(step.id) is False)
-    if step.kind == "outcome" and not skipping:
+    if step.kind == "outcome" and not skipping and (step.when is None or step.id in facts):
         return []
     if step.branches and not skipping:
         fact = facts.get(step.id)
         return list(dict.fromkeys(branch.to for branch in step.branches if fact is None or branch.when == fact))
-    to = step.then if step.then and not skipping else outline.following(step)
-    return [to] if to else []
+    following = outline.following(step)
+    to = step.then if step.then and not skipping else following
+    ways = [to, following] if step.when is not None and step.id not in facts else [to]
+    return list(dict.fromkeys(way for way in ways if way is not None))
 
 
 def entered(outline: Outline, ways: list[str], facts: Facts) -> list[str]:
     """The same ways with the steps left out whose condition is known not to hold."""
-    found: list[str] = []
-    way: str | None
+    found: dict[str, None] = {}
     for way in ways:
-        while way is not None and outline.step[way].when and facts.get(way) is False:
-            way = outline.following(outline.step[way])
-        if way is not None:
-            found.append(way)
-    return list(dict.fromkeys(found))
+        at: str | None = way
+        while at is not None and outline.step[at].when and facts.get(at) is False:
+            at = outline.following(outline.step[at])
+        if at is not None:
+            found[at] = None
+    return list(found)
 
 
 def expected(outline: Outline, at: str | None, facts: Facts) -> list[str]:
@@ -63,7 +65,7 @@ def between(outline: Outline, at: str | None, to: str, facts: Facts) -> list[str
 
     Steps with a condition nobody knows of lie on the way: whether they apply has to be asked.
     """
-    queue = deque((way, ()) for way in expected(outline, at, facts))
+    queue: deque[tuple[str, tuple[str, ...]]] = deque((way, ()) for way in expected(outline, at, facts))
     seen: set[str] = set()
     while queue:
         step, before = queue.popleft()
@@ -80,7 +82,7 @@ def reachable(outline: Outline, start: str) -> set[str]:
     found, left = {start}, [start]
     while left:
         step = outline.step[left.pop()]
-        for way in (*ways_on(outline, step, {}), *(ways_on(outline, step, {}, skipping=True) if step.when else [])):
+        for way in ways_on(outline, step, {}):
             if way not in found:
                 found.add(way)
                 left.append(way)

@@ -67,7 +67,9 @@ class Evidence(Record):
     id: str = Field(min_length=1)  # unique in the outline: E1
     text: str = Field(min_length=1)
     place: Place
-    held_by: Literal["customer", "record"] = "customer"  # who shows it: the customer, or a record that the agent looks up
+    held_by: Literal["customer", "record"] = (
+        "customer"  # who shows it: the customer, or a record that the agent looks up
+    )
 
 
 class Branch(Record):
@@ -134,7 +136,9 @@ class Outline(Record):
             if words and step.when is not None:
                 raise ValueError(f"step {step.id}: has branches and `when`; make the condition a decision of its own")
             if step.then is not None and (words or step.kind == "outcome"):
-                raise ValueError(f"step {step.id}: `then` is for steps with one way on; it is an outcome or has branches")
+                raise ValueError(
+                    f"step {step.id}: `then` is for steps with one way on; it is an outcome or has branches"
+                )
             for to in (*(branch.to for branch in step.branches), *([step.then] if step.then is not None else [])):
                 if to not in self.step:
                     raise ValueError(f"step {step.id}: goes to {to!r}, which is no step")

@@ -64,21 +64,30 @@ def document(store: Store, name: str) -> Document:
     found = documents(store, "name = ? OR id = ?", [name, name])
     if not found:
         known = [row[0] for row in store.rows("SELECT DISTINCT name FROM documents")]
-        raise NotFound(f"no document {name!r} in {store.path}; `synth render` takes documents in.{did_you_mean(name, known)}")
+        raise NotFound(
+            f"no document {name!r} in {store.path}; `synth render` takes documents in.{did_you_mean(name, known)}"
+        )
     return found[0]
 
 
 # -- outlines ----------------------------------------------------------------------------------------------------
 
 
-def save_outline(store: Store, outline: Outline) -> bool:
-    """Store an outline as the one that its document now has; whether that changed anything."""
-    current = current_outline(store, outline.document)
-    if current is not None and (current.id, current.by) == (outline.id, outline.by):
-        return False
-    with Writer(store) as writer:
-        writer.append([outline_row(outline)])
-    return True
+def save_outline(store: Store, outline: Outline) -> Outline:
+    """Store an outline as the latest of its author for its document, and return it as it was stored: checked whole, under its own id.
+
+    Raises:
+        ValidationError: steps, branches and evidence do not hold together (after a `model_copy`, which checks nothing).
+    """
+    outline = Outline.model_validate(outline.model_dump())
+    latest = store.rows(
+        "SELECT outline FROM outlines WHERE document = ? AND author = ? ORDER BY made_at DESC, id LIMIT 1",
+        [outline.document, outline.by],
+    )
+    if not latest or latest[0][0] != outline.id:
+        with Writer(store) as writer:
+            writer.append([outline_row(outline)])
+    return outline
 
 
 def outline_row(outline: Outline) -> TableRow:

@@ -1,12 +1,16 @@
 """From a run's settings to its plans: which prompts, how many, which part of each grid."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from curation.errors import InputError, did_you_mean
+from curation.store import Store
 from synth import targets
 from synth.config import RunSettings
+from synth.grounding import check_images, groundings
 from synth.plan import Plan, Value
-from synth.prompts import Prompt, load
+from synth.programs.base import AnyPrompt
+from synth.prompts import Written, load
+from synth.sop_prompts import Grounding, SopPrompt, bound
 from synth.suites import load_suite
 
 
@@ -28,7 +32,9 @@ def plans(settings: RunSettings) -> list[Plan]:
         wanted = dict.fromkeys(settings.prompt, settings.n)
     else:
         raise InputError("say what to run: prompt=general_ok, or suite=moderation (`synth ls` lists both)")
-    chosen = [_plan(load(name, settings.prompts_dir), n, settings) for name, n in wanted.items()]
+    loaded = {name: load(name, settings.prompts_dir) for name in wanted}
+    grounded = _groundings(loaded.values(), settings)
+    chosen = [_plan(loaded[name], n, settings, grounded) for name, n in wanted.items()]
     same = {plan.prompt.fingerprint: plan.prompt for plan in chosen}
     for plan in chosen:
         if (other := same[plan.prompt.fingerprint]) is not plan.prompt:
@@ -36,25 +42,44 @@ def plans(settings: RunSettings) -> list[Plan]:
     return chosen
 
 
-def _plan(prompt: Prompt, n: int, settings: RunSettings) -> Plan:
+def _groundings(loaded: Collection[Written], settings: RunSettings) -> dict[str, Grounding]:
+    """What the documents of a run hold, where a prompt rests on documents."""
+    resting = [prompt for prompt in loaded if isinstance(prompt, SopPrompt)]
+    if not resting:
+        if settings.documents:
+            raise InputError(f"documents: prompt {next(iter(loaded)).name!r} rests on none; leave documents out")
+        return {}
+    if settings.per_request not in (None, 1):
+        raise InputError(
+            f"per_request={settings.per_request}: prompt {resting[0].name!r} writes one example at a time; leave it out"
+        )
+    return groundings(Store(settings.workspace), settings.documents)
+
+
+def _plan(prompt: Written, n: int, settings: RunSettings, grounded: Mapping[str, Grounding]) -> Plan:
     for language in settings.language:
         if language not in prompt.language:
             hint = did_you_mean(language, prompt.language)
             raise InputError(f"language={language}: prompt {prompt.name!r} is not written for it.{hint}")
-    axes = dict(prompt.axes)
+    languages = tuple(dict.fromkeys(settings.language)) or prompt.language
+    asked: AnyPrompt = bound(prompt, grounded, languages) if isinstance(prompt, SopPrompt) else prompt
+    axes = dict(asked.axes)
     for name, values in settings.axes.items():
-        axes[name] = _chosen(prompt, name, values)
+        axes[name] = _chosen(asked, name, values)
+    if isinstance(prompt, SopPrompt) and "image" in axes["pages"] and settings.provider != "offline":
+        for grounding in grounded.values():
+            check_images(grounding)
     return Plan(
-        prompt=prompt,
+        prompt=asked,
         n=n,
-        languages=tuple(dict.fromkeys(settings.language)) or prompt.language,
+        languages=languages,
         axes=axes,
-        per_request=settings.per_request or prompt.per_request,
+        per_request=settings.per_request or asked.per_request,
         seed=settings.seed,
     )
 
 
-def _chosen(prompt: Prompt, axis: str, given: Sequence[Value]) -> tuple[Value, ...]:
+def _chosen(prompt: AnyPrompt, axis: str, given: Sequence[Value]) -> tuple[Value, ...]:
     if axis not in prompt.axes:
         raise InputError(f"axes.{axis}: prompt {prompt.name!r} has no such axis.{did_you_mean(axis, prompt.axes)}")
     if not given:

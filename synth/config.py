@@ -98,6 +98,8 @@ class RunSettings(AskSettings):
     """How many accepted examples to have of each prompt."""
     language: Words = ()
     """Languages to write in; each prompt's own list, if none is given."""
+    documents: Words = ()
+    """What prompts on SOPs rest on: names of rendered documents, files, or folders of them."""
     axes: dict[str, Values] = {}
     """Keep to some values of an axis: axes.topic=[food,school]."""
     per_request: int | None = Field(default=None, ge=1, le=50)

@@ -15,24 +15,40 @@ from curation.language import letters
 
 BY = "rule:outline@1"
 OTHERWISE = {"en": "otherwise", "zh": "否则"}
-_NUMBERED = re.compile(r"^\s*(?:step\s+|第\s*)?(\d+(?:\.\d+)*)\s*(?:[.、:：)）]|步[:：]?|(?=\s|[\u4e00-\u9fff]))\s*(.*)$", re.IGNORECASE | re.DOTALL)
+_NUMBERED = re.compile(
+    r"^\s*(?:step\s+|第\s*)?(\d+(?:\.\d+)*)\s*(?:[.、:：)）]|步[:：]?|(?=\s|[\u4e00-\u9fff]))\s*(.*)$",
+    re.IGNORECASE | re.DOTALL,
+)
 _GOTO = re.compile(
     r"(?:\b(?:go|continue|proceed|skip|jump|return|move)(?: back| on| ahead)*(?: to| with| at| from)? step|(?:->|→|⇒)\s*(?:step|第)?"
     r"|(?:转到|转至|跳到|跳至|回到|返回|进入|前往|转)\s*(?:第|步骤))\s*(\d+(?:\.\d+)*)(?:\s*步)?",
     re.IGNORECASE,
 )
-_IF = re.compile(r"^\s*(?:and |then |but )?(?:only )?(?:if|when|where|in case)\s+|^\s*(?:仅|只有)?(?:如果|若是|若|当|如)\s*", re.IGNORECASE)
+_IF = re.compile(
+    r"^\s*(?:and |then |but )?(?:only )?(?:if|when|where|in case)\s+|^\s*(?:仅|只有)?(?:如果|若是|若|当|如)\s*",
+    re.IGNORECASE,
+)
 _OTHERWISE = re.compile(r"^\s*(?:otherwise|else|in all other cases|if not\b|否则|其他情况|不然)", re.IGNORECASE)
-_ONLY_IF = re.compile(r"^\s*(?:only\s+)?(?:if|when|where)\s+(.+?)(?::|, (?:then )?)\s*(.+)$|^\s*(?:仅当|只有当|仅在|如果|若)\s*(.+?)(?:时)?[:：,，]\s*(.+)$", re.IGNORECASE | re.DOTALL)
+_ONLY_IF = re.compile(
+    r"^\s*(?:only\s+)?(?:if|when|where)\s+(.+?)(?::|, (?:then )?)\s*(.+)$|^\s*(?:仅当|只有当|仅在|如果|若)\s*(.+?)(?:时)?[:：,，]\s*(.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
 _OUTCOME = re.compile(r"^\s*(?:outcome|result|end|结果|结局|结论)\s*[:：.\-–]\s*", re.IGNORECASE)
 _OUTCOMES = re.compile(r"^\s*(?:outcomes?|results?|endings?|结果|结局|处理结果)\s*$", re.IGNORECASE)
-_PROCEDURE = re.compile(r"^\s*(?:procedures?|steps?|process|workflow|流程|步骤|操作步骤|处理流程|操作流程)\s*$", re.IGNORECASE)
+_PROCEDURE = re.compile(
+    r"^\s*(?:procedures?|steps?|process|workflow|流程|步骤|操作步骤|处理流程|操作流程)\s*$", re.IGNORECASE
+)
 _EVIDENCE = re.compile(r"^\s*(?:evidence|required|documents|proof|证据|凭证|所需材料)\s*[:：]\s*", re.IGNORECASE)
 _EVIDENCE_HEAD = re.compile(r"evidence|proof|document|证据|凭证|材料", re.IGNORECASE)
 _SOURCE_HEAD = re.compile(r"where|source|from|来源|出处", re.IGNORECASE)
 _EVIDENCE_ID = re.compile(r"(?<![A-Za-z0-9])([EeVv]\d{1,3})(?![A-Za-z0-9])")
-_CUSTOMER = re.compile(r"\b(?:buyers?|customers?|reporters?|sellers?|callers?|clients?|guests?|users?|members?|claimants?)\b|买家|顾客|客户|用户|举报人|卖家|会员", re.IGNORECASE)
-_CLAUSES = re.compile(r"[;；]\s*|(?<=[.。!?！？])\s*(?=\S)|,\s*(?=(?:otherwise|else)\b)|[，,]\s*(?=(?:否则|不然))", re.IGNORECASE)
+_CUSTOMER = re.compile(
+    r"\b(?:buyers?|customers?|reporters?|sellers?|callers?|clients?|guests?|users?|members?|claimants?)\b|买家|顾客|客户|用户|举报人|卖家|会员",
+    re.IGNORECASE,
+)
+_CLAUSES = re.compile(
+    r"[;；]\s*|(?<=[.。!?！？])\s*(?=\S)|,\s*(?=(?:otherwise|else)\b)|[，,]\s*(?=(?:否则|不然))", re.IGNORECASE
+)
 _ASKS_FOR = re.compile(
     r"\b(?:ask|request)(?: the \w+)?(?: for| to (?:send|show|give|upload)) (?:the |an? |their |his or her )?([^.,;:]+?)(?= before\b| and \w+ing\b|[.,;:]|$)"
     r"|(?:要求|请)[^，。；]{0,8}?(?:提供|出示|发送|上传|发来)([^，。；]+)|询问([^，。；]+号码?)",
@@ -84,7 +100,9 @@ def _numbered(block: Block) -> tuple[str | None, str]:
     text = " ".join(block.text.split())
     if block.number:
         number = re.sub(r"^(?:step|第)\s*|[\s.、)）步]+$", "", block.number.strip(), flags=re.IGNORECASE)
-        rest = re.sub(rf"^\s*(?:step\s+|第\s*)?{re.escape(number)}\s*(?:[.、:：)）]|步)?\s*", "", text, flags=re.IGNORECASE)
+        rest = re.sub(
+            rf"^\s*(?:step\s+|第\s*)?{re.escape(number)}\s*(?:[.、:：)）]|步)?\s*", "", text, flags=re.IGNORECASE
+        )
         return number, rest or text
     found = _NUMBERED.match(text)
     return (found[1], found[2]) if found and found[2] else (None, text)

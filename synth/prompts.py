@@ -17,6 +17,7 @@ from curation.errors import InputError, NotFound
 from curation.library import Broken
 from curation.records import EXAMPLE, LANGUAGE_NAMES, Message, Request, canonical_json, content_id
 from synth.grammar import Grammar
+from synth.sop_prompts import SopPrompt
 
 Value = str | int
 _JINJA = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False, autoescape=False)
@@ -249,16 +250,20 @@ def search_path(prompts_dir: Path | None) -> list[Path]:
     return [*given, *(folder for folder in (Path("prompts"), builtin_folder()) if folder.is_dir())]
 
 
-def read(path: Path) -> Prompt:
+Written = Prompt | SopPrompt  # what the file of a prompt may hold
+_KINDS: dict[str, type[Written]] = {"single": Prompt, "sop": SopPrompt}
+
+
+def read(path: Path) -> Written:
     """The prompt in one file, checked whole; InputError says what is wrong where."""
-    return library.read(path, Prompt, told_by="program", kinds={"single": Prompt})
+    return library.read(path, Prompt, told_by="program", kinds=_KINDS)
 
 
-def load(name: str, prompts_dir: Path | None = None) -> Prompt:
+def load(name: str, prompts_dir: Path | None = None) -> Written:
     """The prompt that a name or path stands for."""
     return read(library.find(name, search_path(prompts_dir), kind="prompt").path)
 
 
-def load_all(folders: Sequence[Path]) -> list[Prompt | Broken]:
+def load_all(folders: Sequence[Path]) -> list[Written | Broken]:
     """Every prompt of these folders; what cannot be read is listed as broken, never skipped."""
     return library.read_all(folders, read)

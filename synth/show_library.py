@@ -14,8 +14,9 @@ from curation.errors import InputError
 from curation.library import Broken
 from curation.records import LANGUAGE_NAMES
 from synth.config import CheckSettings, CopySettings, LibrarySettings, ShowSettings
-from synth.prompts import Prompt, load_all, read, search_path
+from synth.prompts import Prompt, Written, load_all, read, search_path
 from synth.rubrics import Rubric, load_rubrics, read_rubric, rubric_folders
+from synth.sop_prompts import SopPrompt
 from synth.suites import load_suite, suite_folders
 
 
@@ -64,14 +65,14 @@ def ls_command(settings: LibrarySettings) -> int:
     return 0
 
 
-def _cells(prompt: Prompt) -> int:
+def _cells(prompt: Written) -> int:
     total = len(prompt.language)
     for values in prompt.axes.values():
         total *= len(values)
     return total
 
 
-def _described(prompt: Prompt | Rubric | Broken) -> dict[str, object]:
+def _described(prompt: Written | Rubric | Broken) -> dict[str, object]:
     if isinstance(prompt, Broken):
         return {"name": prompt.name, "path": str(prompt.path), "broken": prompt.error}
     if isinstance(prompt, Rubric):
@@ -88,6 +89,8 @@ def show_command(settings: ShowSettings) -> int:
     if is_rubric:
         return _show_rubric(read_rubric(entry.path), as_json=settings.as_json)
     prompt = read(entry.path)
+    if isinstance(prompt, SopPrompt):
+        return _show_sop(prompt, as_json=settings.as_json)
     first = {axis: values[0] for axis, values in prompt.axes.items()}
     messages = prompt.messages(prompt.language[0], first, prompt.per_request)
     samples = {
@@ -119,6 +122,25 @@ def show_command(settings: ShowSettings) -> int:
         console.rule(f"offline, {LANGUAGE_NAMES.get(language, language)}", align="left")
         for item in items:
             console.print("\n".join(item.values()) + "\n", markup=False, soft_wrap=True)
+    return 0
+
+
+def _show_sop(prompt: SopPrompt, *, as_json: bool) -> int:
+    """A prompt on documents has no messages before a run names them, so its templates are shown."""
+    if as_json:
+        print(json.dumps({**_described(prompt), "system": prompt.system, "user": prompt.user}, ensure_ascii=False))
+        return 0
+    console = Console(highlight=False, markup=False)
+    console.print(
+        Text(prompt.name, style="bold"), f"· {prompt.description}\n{prompt.path} · {prompt.fingerprint}", soft_wrap=True
+    )
+    for axis, values in prompt.axes.items():
+        console.print(f"{axis}: {', '.join(map(str, values))}")
+    console.print("document: what documents= names")
+    for role, text in (("system", prompt.system), ("user", prompt.user)):
+        console.rule(f"{role}, as a template; outline and pages of the document are added", align="left")
+        console.print(text.strip(), markup=False, soft_wrap=True)
+    console.print(f"\nNext:  synth run prompt={prompt.name} documents=FOLDER n=20")
     return 0
 
 
@@ -179,7 +201,7 @@ def cp_command(settings: CopySettings) -> int:
 def check_command(settings: CheckSettings) -> int:
     folders = search_path(settings.prompts_dir)
     if settings.prompt:
-        found: list[Prompt | Rubric | Broken] = []
+        found: list[Written | Rubric | Broken] = []
         for name in settings.prompt:
             entry, is_rubric = _find(name, settings.prompts_dir)
             try:
@@ -202,8 +224,11 @@ def check_command(settings: CheckSettings) -> int:
         )
     else:
         for one in found:
-            about = f"{_cells(one):,} cells" if isinstance(one, Prompt) else "rubric"
-            print(f"broken  {one.error}" if isinstance(one, Broken) else f"ok      {one.name}  ({about})")
+            if isinstance(one, Broken):
+                print(f"broken  {one.error}")
+            else:
+                about = "rubric" if isinstance(one, Rubric) else f"{_cells(one):,} cells"
+                print(f"ok      {one.name}  ({about})")
     if broken:
         raise InputError(f"{len(broken)} of {len(found)} files cannot be used; the reasons are above")
     return 0

@@ -1,6 +1,6 @@
 """What an SOP prompt tells a model of the case it has to write about, and where in it the question lies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curation.documents import Outline, Step
@@ -21,15 +21,17 @@ class Stop:
         return self.visit.step
 
 
-def told(writes: str, visits: Sequence[Visit], outline: Outline, slot: Slot, *, place: int) -> dict[str, object]:
+def told(
+    writes: str, visits: Sequence[Visit], outline: Outline, slot: Slot, pick: Callable[[int], int]
+) -> dict[str, object]:
     """The case as JSON for the model."""
     if writes == "dialogue":
         return {"way": _way(visits)}
     if writes == "understanding":
-        found = topic(outline, str(slot.axes["about"]), place)
+        found = topic(outline, str(slot.axes["about"]), pick)
         return {"about": slot.axes["about"], "steps": [step.id for step in found]}
     wanted = "any" if writes == "robustness" else str(slot.axes["stops"])
-    stop = stop_of(visits, outline, wanted, place)
+    stop = stop_of(visits, outline, wanted, pick)
     shown = evidence_before(stop, outline)
     return {
         "done": _way(stop.before), "shown": shown, "waits_at": stop.step.id, "asks": list(stop.asks),
@@ -48,12 +50,12 @@ def _way(visits: Sequence[Visit]) -> list[dict[str, object]]:
     return way
 
 
-def stop_of(visits: Sequence[Visit], outline: Outline, wanted: str, place: int) -> Stop:
+def stop_of(visits: Sequence[Visit], outline: Outline, wanted: str, pick: Callable[[int], int]) -> Stop:
     """One of the places where a case may stand: before evidence has come, before an answer is known, or at its end.
 
     Args:
         wanted: `evidence`, `answer`, `end`, or `any` of the first two; where the way has no such place, the end.
-        place: which of them, counted round.
+        pick: deals one of so many.
     """
     found: list[Stop] = []
     for at, visit in enumerate(visits):
@@ -72,7 +74,7 @@ def stop_of(visits: Sequence[Visit], outline: Outline, wanted: str, place: int) 
         found = theirs or found
     if not found:
         return Stop(tuple(visits[:-1]), visits[-1], ())
-    return found[place % len(found)]
+    return found[pick(len(found))]
 
 
 def _theirs(stop: Stop, outline: Outline) -> bool:
@@ -92,10 +94,14 @@ def lacking_before(stop: Stop) -> list[str]:
     return [name for one in stop.before for name in one.lacks]
 
 
-def topic(outline: Outline, about: str, place: int) -> tuple[Step, ...]:
+def topic(outline: Outline, about: str, pick: Callable[[int], int]) -> tuple[Step, ...]:
     """The steps that a question of a kind is about; any step that has one after it, where the SOP has none of the kind."""
     steps = outline.steps
-    pairs = [(step, outline.step[after]) for step in steps if step.kind == "action" and (after := step.then or outline.following(step))]
+    pairs = [
+        (step, outline.step[after])
+        for step in steps
+        if step.kind == "action" and (after := step.then or outline.following(step))
+    ]
     if about == "evidence":
         found = [(step,) for step in steps if step.evidence]
     elif about == "branch":
@@ -107,4 +113,4 @@ def topic(outline: Outline, about: str, place: int) -> tuple[Step, ...]:
     else:
         found = pairs  # type: ignore[assignment]
     found = found or pairs or [(steps[0],)]  # type: ignore[assignment]
-    return found[place % len(found)]
+    return found[pick(len(found))]

@@ -11,7 +11,8 @@ from synth.cases import Visit
 from synth.plan import Slot
 from synth.sop_cases import Stop, evidence_before, lacking_before, stop_of, topic
 from synth.sop_prompts import Bound
-from synth.sop_writer import OTHER, Writer, first_sentence, listed
+from synth.sop_writer import OTHER, Writer, first_sentence
+from synth.spoken import instruction
 
 VOLUNTEERED = 0.3  # how often a customer shows evidence before it is asked for
 
@@ -22,21 +23,22 @@ def answer(prompt: Bound, request: Request) -> str:
     language = str(request.variables["language"])
     slot = Slot(request.slot, language, axes, 1)
     outline = prompt.groundings[str(axes["document"])].outline
-    visits = prompt.case(axes, language, request.slot, int(request.sampling["seed"]))
+    seed = int(request.sampling["seed"])
+    visits = prompt.case(axes, language, request.slot, seed)
     voice = prompt.grammars[language].voice(request.id, axes)
     dice = random.Random(request.id)
     writer = Writer(voice, outline, language, citing=axes.get("citing") == "spoken", dice=dice)
-    place = prompt.place(request.slot)
+    pick = prompt.pick(axes, language, request.slot, seed)
     made: dict[str, Any]
     match prompt.writes:
         case "dialogue":
             made = {"turns": _dialogue(writer, visits, dice)}
         case "robustness":
-            made = {"turns": _robustness(writer, stop_of(visits, outline, "any", place), dice)}
+            made = {"turns": _robustness(writer, stop_of(visits, outline, "any", pick), dice)}
         case "reasoning":
-            made = _reasoning(writer, stop_of(visits, outline, str(axes["stops"]), place))
+            made = _reasoning(writer, stop_of(visits, outline, str(axes["stops"]), pick))
         case "understanding":
-            made = _understanding(writer, topic(outline, str(axes["about"]), place), slot)
+            made = _understanding(writer, topic(outline, str(axes["about"]), pick), slot)
     return json.dumps(made, ensure_ascii=False)
 
 
@@ -78,6 +80,10 @@ def _robustness(writer: Writer, stop: Stop, dice: random.Random) -> list[dict[st
         "found": [_finding(visit.step, visit.fact) for visit in stop.before if visit.fact is not None],
     }
     if given or facts:
+        first = (*stop.before, stop.visit)[0].step
+        began = instruction(first.text) or first_sentence(first.text)
+        writer.add(first, voice.say("reopen", text=writer.quoted(began)))
+        writer.agent(asks=given)
         writer.tool({name: found for name, found in notes.items() if found}, gives=given, lacks=lacks, facts=facts)
     for visit in stop.before:
         if visit.taken:
@@ -85,7 +91,9 @@ def _robustness(writer: Writer, stop: Stop, dice: random.Random) -> list[dict[st
     writer.add(stop.step, voice.say("brief", step=stop.step.id))
     _ask(writer, stop)
     writer.user(voice.say("trouble"))
-    writer.add(stop.step, voice.say("hold", step=stop.step.id, page=stop.step.place.page, title=writer.quoted(outline.title)))
+    writer.add(
+        stop.step, voice.say("hold", step=stop.step.id, page=stop.step.place.page, title=writer.quoted(outline.title))
+    )
     _ask(writer, stop)
     if dice.random() < 0.5:
         writer.user(voice.say("more"))
@@ -97,7 +105,7 @@ def _robustness(writer: Writer, stop: Stop, dice: random.Random) -> list[dict[st
 def _ask(writer: Writer, stop: Stop) -> None:
     """End the agent's turn with what the waiting step needs."""
     if stop.asks and stop.asks != (stop.step.id,):
-        texts = listed([writer.quoted(writer.outline.wanted[name].text) for name in stop.asks], writer.language)
+        texts = writer.named(stop.asks)
         theirs = all(writer.outline.wanted[name].held_by == "customer" for name in stop.asks)
         writer.add(stop.step, writer.voice.say("ask" if theirs else "record", evidence=texts))
     elif stop.asks:
@@ -116,9 +124,9 @@ def _reasoning(writer: Writer, stop: Stop) -> dict[str, Any]:
         known.append(stop.visit)
     words = [voice.say("case")]
     if given:
-        words.append(voice.say("have", evidence=listed([writer.quoted(outline.wanted[one].text) for one in given], writer.language)))
+        words.append(voice.say("have", evidence=writer.named(given)))
     if lacks:
-        words.append(voice.say("lack", evidence=listed([writer.quoted(outline.wanted[one].text) for one in lacks], writer.language)))
+        words.append(voice.say("lack", evidence=writer.named(lacks)))
     words += [_known(writer, visit, "fact", "not_fact") for visit in known]
     words.append(voice.say("question"))
     lines = [voice.say("start", title=writer.quoted(outline.title))]
@@ -135,20 +143,29 @@ def _reasoning(writer: Writer, stop: Stop) -> dict[str, Any]:
             lines.append(voice.say("done", step=visit.step.id, text=writer.quoted(first_sentence(visit.step.text))))
     if stop.step.id not in cites:
         cites.append(stop.step.id)
-    place = {"step": stop.step.id, "page": stop.step.place.page}
+    place: dict[str, str | int] = {"step": stop.step.id, "page": stop.step.place.page}
     if stop.asks == (stop.step.id,):
         lines.append(voice.say("next_find", condition=writer.conditions(stop.step), **place))
     elif stop.asks:
-        texts = [writer.quoted(outline.wanted[name].text) for name in stop.asks]
-        lines.append(voice.say("next_ask", evidence=listed(texts, writer.language), **place))
+        lines.append(voice.say("next_ask", evidence=writer.named(stop.asks), **place))
     else:
         lines.append(voice.say("next_end", outcome=writer.quoted(stop.step.text), **place))
     if writer.citing:
         lines.append(voice.say("reference", **place))
-    told = {"gives": given, "lacks": lacks, "facts": {visit.step.id: visit.fact for visit in known}, "asks": list(stop.asks)}
+    told = {
+        "gives": given,
+        "lacks": lacks,
+        "facts": {visit.step.id: visit.fact for visit in known},
+        "asks": list(stop.asks),
+    }
     question = ("" if writer.language == "zh" else " ").join(words)
-    answer_text = "\n".join(f"{at}. {line}" for at, line in enumerate(lines, 1))
-    return {"question": question, "answer": answer_text, "cites": cites, **{name: value for name, value in told.items() if value}}
+    answer_text = "\n".join((lines[0], *(f"{at}. {line}" for at, line in enumerate(lines[1:], 1))))
+    return {
+        "question": question,
+        "answer": answer_text,
+        "cites": cites,
+        **{name: value for name, value in told.items() if value},
+    }
 
 
 def _known(writer: Writer, visit: Visit, yes: str, no: str, **more: str) -> str:
@@ -171,11 +188,11 @@ def _finding(step: Step, fact: Fact | None) -> str | dict[str, bool]:
 def _understanding(writer: Writer, steps: tuple[Step, ...], slot: Slot) -> dict[str, Any]:
     outline, voice = writer.outline, writer.voice
     asked, answered = steps[0], steps[-1]
-    values = {
+    values: dict[str, str | int] = {
         "number": asked.id, "step": answered.id, "page": answered.place.page, "to": answered.id, "title": writer.quoted(outline.title),
         "text": f"“{first_sentence(answered.text)}”", "things": f"“{first_sentence(asked.text)}”",
         "condition": _condition(writer, asked, answered), "outcome": writer.quoted(answered.text),
-        "evidence": listed([writer.quoted(outline.wanted[name].text) for name in asked.evidence], writer.language),
+        "evidence": writer.named(asked.evidence),
         "why": str(asked.place.page),
     }  # fmt: skip
     fits = _kind_of(steps, str(slot.axes["about"]))
@@ -190,7 +207,12 @@ def _understanding(writer: Writer, steps: tuple[Step, ...], slot: Slot) -> dict[
 def _kind_of(steps: tuple[Step, ...], about: str) -> str:
     """The kind of question that can be put to these steps; a document may have none of the kind that was dealt."""
     first = steps[0]
-    fits = {"evidence": bool(first.evidence), "branch": bool(first.branches), "condition": first.when is not None, "place": True}
+    fits = {
+        "evidence": bool(first.evidence),
+        "branch": bool(first.branches),
+        "condition": first.when is not None,
+        "place": True,
+    }
     return about if fits.get(about, len(steps) > 1) else "next" if len(steps) > 1 else "place"
 
 

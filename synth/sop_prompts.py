@@ -1,7 +1,7 @@
 """Prompt files of the program `sop`: examples that rest on the pages and the outline of a document."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -17,13 +17,17 @@ from curation.errors import InputError
 from curation.records import LANGUAGE_NAMES, Message, Record, Request, canonical_json, content_id
 from synth.cases import Visit, case
 from synth.grammar import Grammar
+from synth.plan import dealt
 
 Value = str | int
 Writes = Literal["dialogue", "robustness", "reasoning", "understanding"]
 _JINJA = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 _PROVIDED = frozenset({"language", "language_name", "title", "images", "case", "format_instructions"})
 OWN_AXES = {"pages": ("image", "text")}
-MOST_IMAGES, FEW_IMAGES = 100, 20  # of a request; up to the second number all pages are shown, and not only those with steps
+MOST_IMAGES, FEW_IMAGES = (
+    100,
+    20,
+)  # of a request; up to the second number all pages are shown, and not only those with steps
 TASKS = {"dialogue": "dialogue", "robustness": "dialogue", "reasoning": "qa", "understanding": "qa"}
 VARIABLES = (
     "text", "evidence", "condition", "options", "letter", "step", "page", "to", "outcome", "title", "number", "facts", "things", "why",
@@ -41,7 +45,9 @@ class Grounding(Record):
         """The page images to show, in order and each once, with the numbers of the pages that look so."""
         pages = self.document.pages
         if len(pages) > FEW_IMAGES:
-            places = [one.place.page for one in (*self.outline.steps, *self.outline.evidence)]
+            places = {step.place.page for step in self.outline.steps} | {
+                one.place.page for one in self.outline.evidence
+            }
             pages = tuple(page for page in pages if page.number in places)
         found: dict[str, tuple[int, ...]] = {}
         for page in pages:
@@ -53,7 +59,8 @@ class Grounding(Record):
         """The outline as the model reads it: one JSON object a line."""
         head = {"title": self.outline.title, "language": self.outline.language}
         evidence = [
-            {"evidence": one.id, "text": one.text, "page": one.place.page, "shown_by": one.held_by} for one in self.outline.evidence
+            {"evidence": one.id, "text": one.text, "page": one.place.page, "shown_by": one.held_by}
+            for one in self.outline.evidence
         ]
         steps = []
         for step in self.outline.steps:
@@ -121,13 +128,13 @@ class SopPrompt(library.Checked):
         kept = self.model_dump(mode="json", include=set(SopPrompt.model_fields) - {"offline", "path"})
         return canonical_json(kept)
 
-    def offline_answer(self, request: Request) -> str:
+    def offline_answer(self, request: Request) -> str:  # noqa: ARG002
         raise InputError(f"{self.path}: prompt {self.name!r} needs documents=...")
 
     @cached_property
     def grammars(self) -> dict[str, Grammar]:
         """The checked phrases of each language that has them."""
-        known = {**self.axes, **{name: ("",) for name in VARIABLES}}
+        known = {**self.axes, **dict.fromkeys(VARIABLES, ("",))}
         found = {}
         for language, rules in self.offline.items():
             try:
@@ -135,7 +142,9 @@ class SopPrompt(library.Checked):
             except InputError as error:
                 raise InputError(f"{self.path}: offline.{language}.{error}") from error
             if missing := sorted(PHRASES[self.writes] - set(found[language].item)):
-                raise InputError(f"{self.path}: offline.{language}.item: {missing[0]!r} is missing; the program says it")
+                raise InputError(
+                    f"{self.path}: offline.{language}.item: {missing[0]!r} is missing; the program says it"
+                )
         return found
 
     @cached_property
@@ -155,7 +164,9 @@ class SopPrompt(library.Checked):
     def check(self) -> None:
         """Raises InputError if a template or the phrases of a language are unusable."""
         if TASKS[self.writes] != self.task:
-            raise InputError(f"{self.path}: task: a prompt that writes {self.writes} gives {TASKS[self.writes]} examples")
+            raise InputError(
+                f"{self.path}: task: a prompt that writes {self.writes} gives {TASKS[self.writes]} examples"
+            )
         self._templates  # noqa: B018  (compiling is the check)
         if unknown := sorted(set(self.offline) - set(self.language)):
             raise InputError(f"{self.path}: offline.{unknown[0]}: not one of the prompt's languages")
@@ -192,7 +203,13 @@ class SopPrompt(library.Checked):
         facts = {"type": "array", "items": _closed({"step": {"type": "string"}, "holds": {"type": "string"}})}
         told = {"gives": words, "lacks": words, "facts": facts}
         if self.task == "qa":
-            fields = {"question": {"type": "string"}, "answer": {"type": "string"}, "cites": words, "asks": words, **told}
+            fields = {
+                "question": {"type": "string"},
+                "answer": {"type": "string"},
+                "cites": words,
+                "asks": words,
+                **told,
+            }
             return _closed(fields)
         role = {"type": "string", "enum": ["user", "assistant", "tool"]}
         turn = _closed({"role": role, "content": {"type": "string"}, "cites": words, "asks": words, **told})
@@ -226,7 +243,7 @@ PHRASES: dict[str, frozenset[str]] = {
         "open", "greet", "ask", "give", "note", "aside", "lack", "look", "check", "is_it_so", "yes", "no", "which", "pick", "none", "will", "tell", "please",
         "want", "inquire", "quote", "quietly", "skip", "decide", "decide_not", "end", "thanks", "bye", "reference",
     }),
-    "robustness": frozenset({"open", "brief", "record", "ask", "is_it_so", "which", "trouble", "hold", "more", "again", "reference"}),
+    "robustness": frozenset({"open", "reopen", "brief", "record", "ask", "is_it_so", "which", "trouble", "hold", "more", "again", "reference"}),
     "reasoning": frozenset({
         "case", "have", "lack", "fact", "not_fact", "question", "start", "done", "because", "because_not", "skip", "next_ask", "next_find",
         "next_end", "reference",
@@ -244,7 +261,14 @@ class Bound(SopPrompt):
     def case(self, axes: Mapping[str, Value], language: str, slot: int, seed: int) -> tuple[Visit, ...]:
         """The case of a place in the plan."""
         place = self.place(slot)
-        return case(self.groundings[str(axes["document"])].outline, place, seed=seed, salt=f"{axes['document']}/{language}")
+        return case(
+            self.groundings[str(axes["document"])].outline, place, seed=seed, salt=f"{axes['document']}/{language}"
+        )
+
+    def pick(self, axes: Mapping[str, Value], language: str, slot: int, seed: int) -> Callable[[int], int]:
+        """Deals one of so many things to a place in the plan."""
+        salt = f"{axes['document']}/{language}"
+        return lambda size: dealt(self.place(slot), seed=seed, salt=salt, axis="topic", size=size)
 
     def place(self, slot: int) -> int:
         """How often the document came up in this language before."""

@@ -6,6 +6,7 @@ somebody does who serves customers in one language by a procedure in another. Wh
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from synth.spoken import addressed, as_customer, instruction, spoken
 OTHER = frozenset({"otherwise", "否则"})
 REFERRED = 0.4  # of the agent's turns, where steps are spoken of
 MOST_AT_ONCE = 3  # sentences of the agent before the customer has a word
+_DETERMINED = re.compile(r"(?:an?|the|my|your|one|two|three|four|five|six|any|all|\d+)\b", re.IGNORECASE)
 _OR = {"en": " or ", "zh": "，或者", "ms": " atau ", "ta": " அல்லது "}
 _LETTERS = "abcdefgh"
 _JOIN = {"zh": ""}
@@ -53,6 +55,13 @@ class Writer:
         """Words of the SOP, as they can stand in a sentence of the dialogue's language."""
         text = " ".join(text.split()).strip(" .。;；")
         return _small(text) if self.same else f"“{text}”"
+
+    def named(self, evidence: Sequence[str]) -> str:
+        """Kinds of evidence, to stand in a sentence."""
+        texts = [self.quoted(self.outline.wanted[name].text) for name in evidence]
+        if self.same and self.language == "en":
+            texts = [text if _DETERMINED.match(text) else f"the {text}" for text in texts]
+        return listed(texts, self.language)
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
@@ -101,7 +110,10 @@ class Writer:
                 return
         early = self._asked_here(step, following) if step.kind == "action" and following is not None else []
         if step.kind != "outcome":
-            self.do(step, asking=bool(early))
+            theirs_now = any(
+                self.outline.wanted[name].held_by == "customer" for name in step.evidence if name not in self.seen
+            )
+            self.do(step, asking=bool(early) or (step.kind == "action" and theirs_now))
         wanted = [name for name in step.evidence if name not in self.seen]
         theirs = [name for name in wanted if self.outline.wanted[name].held_by == "customer" or name in visit.lacks]
         records = [name for name in wanted if name not in theirs]
@@ -136,7 +148,7 @@ class Writer:
         Args:
             asking: the question is put right after this, by the name of the evidence that it asks for.
         """
-        if len(self._words) >= MOST_AT_ONCE:
+        if len(self._words) >= MOST_AT_ONCE and step.id not in self._cites:
             self.agent()
             self.user(self.voice.say("aside"))
         if self.same:
@@ -155,16 +167,14 @@ class Writer:
             self.add(step)
 
     def _evidence_from_customer(self, step: Step, names: Sequence[str], lacks: Sequence[str]) -> None:
-        texts = [self.quoted(self.outline.wanted[name].text) for name in names]
-        self.add(step, self.voice.say("ask", evidence=listed(texts, self.language)))
+        self.add(step, self.voice.say("ask", evidence=self.named(names)))
         self.agent(asks=names)
         given = [name for name in names if name not in lacks]
         words = []
         if given:
             words.append(self.voice.say("give", evidence=self.attached(given)))
         if missing := [name for name in names if name in lacks]:
-            gone = [self.quoted(self.outline.wanted[name].text) for name in missing]
-            words.append(self.voice.say("lack", evidence=listed(gone, self.language)))
+            words.append(self.voice.say("lack", evidence=self.named(missing)))
         self.user(*words, gives=given, lacks=missing)
         self.seen.update(names)
         self.add(step)
@@ -173,8 +183,7 @@ class Writer:
         return " ".join(f"📎 {' '.join(self.outline.wanted[name].text.split())}" for name in names)
 
     def _look_up(self, step: Step, names: Sequence[str], fact: Fact | None) -> None:
-        texts = [self.quoted(self.outline.wanted[name].text) for name in names]
-        self.add(step, self.voice.say("look", evidence=listed(texts, self.language)))
+        self.add(step, self.voice.say("look", evidence=self.named(names)))
         self.agent(asks=[*names, *([step.id] if fact is not None else [])])
         found: dict[str, Any] = {"records": [self.outline.wanted[name].text for name in names]}
         self._record(step, fact, found, gives=list(names))
@@ -208,12 +217,14 @@ class Writer:
             yes = fact is True or fact == options[0]
             words = as_customer(options[0], self.language) if self.same else self.quoted(options[0])
             self.user(self.voice.say("yes" if yes else "no", condition=words), facts={step.id: fact})
+        elif fact in options:
+            words = as_customer(str(fact), self.language) if self.same else self.quoted(str(fact))
+            self.user(
+                self.voice.say("pick", letter=_LETTERS[options.index(str(fact))], condition=words),
+                facts={step.id: fact},
+            )
         else:
-            if fact in options:
-                words = as_customer(str(fact), self.language) if self.same else self.quoted(str(fact))
-                self.user(self.voice.say("pick", letter=_LETTERS[options.index(str(fact))], condition=words), facts={step.id: fact})
-            else:
-                self.user(self.voice.say("none"), facts={step.id: fact})
+            self.user(self.voice.say("none"), facts={step.id: fact})
         self.facts[step.id] = fact
         self.add(step)
 
@@ -229,9 +240,12 @@ class Writer:
 
     def none_of(self, step: Step) -> str:
         """The case in which no branch but `otherwise` is right, in words."""
-        return {"en": "none of this holds: {}", "zh": "以下都不成立：{}", "ms": "tiada satu pun benar: {}", "ta": "இவை எதுவும் இல்லை: {}"}[
-            self.language
-        ].format(self.conditions(step))
+        return {
+            "en": "none of this holds: {}",
+            "zh": "以下都不成立：{}",
+            "ms": "tiada satu pun benar: {}",
+            "ta": "இவை எதுவும் இல்லை: {}",
+        }[self.language].format(self.conditions(step))
 
     def conditions(self, step: Step) -> str:
         options = [branch.when for branch in step.branches if branch.when not in OTHER] or [step.when or ""]

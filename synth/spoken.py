@@ -6,16 +6,22 @@ another language than the SOP's nothing is rewritten; the text is quoted as it s
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z“\"])|(?<=[。！？；])\s*")
 _PERSON = r"(?:buyer|customer|reporter|seller|person|user|caller|client|guest|member|claimant)"
 _PERSON_ZH = "买家|顾客|客户|用户|举报人|卖家|会员|对方"
 _INTERNAL = re.compile(
-    r"\b(?:do not|don't|never|must not|only the|suspicion)\b|^(?:put|write|keep) it\b|^(?:it|this|that|theirs|otherwise|if|in all other)\b|\bgo to step\b|不要|切勿|不得|请勿|绝不|转到第|转至第|^即|视为", re.IGNORECASE
+    r"\b(?:do not|don't|never|must not|only the|suspicion)\b|^(?:put|write|keep) it\b|^(?:it|this|that|theirs|otherwise|if|in all other)\b|\bgo to step\b|不要|切勿|不得|请勿|绝不|转到第|转至第|^即|视为",
+    re.IGNORECASE,
 )
-_FOR_THE_AGENT = re.compile(r",? without (?:saying|naming|telling)\b|,? and (?:close|hand|attach|name)\b|[，,](?:然后|并)(?:关闭|附)")
-_CONDITION = re.compile(r"^\s*(?:only\s+)?(?:if|when)\s+[^:,]+[:,]\s*|^\s*(?:仅当|只有当|如果|若)[^:：，,]+[:：，,]\s*", re.IGNORECASE)
+_FOR_THE_AGENT = re.compile(
+    r",? without (?:saying|naming|telling)\b|,? and (?:close|hand|attach|name)\b|[，,](?:然后|并)(?:关闭|附)"
+)
+_CONDITION = re.compile(
+    r"^\s*(?:only\s+)?(?:if|when)\s+[^:,]+[:,]\s*|^\s*(?:仅当|只有当|如果|若)[^:：，,]+[:：，,]\s*", re.IGNORECASE
+)
 _VERBS = {
     "is": "are", "has": "have", "was": "were", "wants": "want", "reports": "report", "says": "say", "does": "do", "worries": "worry",
     "sends": "send", "agrees": "agree", "needs": "need", "states": "state", "found": "found", "writes": "write", "asks": "ask",
@@ -31,18 +37,19 @@ class Spoken:
     text: str
 
 
-def spoken(text: str, language: str) -> list[Spoken]:
+@lru_cache(maxsize=4096)
+def spoken(text: str, language: str) -> tuple[Spoken, ...]:
     """A step's instructions as things to say; empty where none of them is for the customer's ears."""
     found = []
     of_customer = bool(re.search(rf"\bthe {_PERSON}\b", text, re.I))
-    for sentence in _SENTENCES.split(_CONDITION.sub("", " ".join(text.split()))):
-        sentence = _FOR_THE_AGENT.split(sentence)[0].strip(" .。，")
+    for whole in _SENTENCES.split(_CONDITION.sub("", " ".join(text.split()))):
+        sentence = _FOR_THE_AGENT.split(whole)[0].strip(" .。，")
         one = None
         if sentence and not _INTERNAL.search(sentence):
             one = _zh(sentence) if language == "zh" else _en(sentence, of_customer=of_customer)
         if one is not None:
             found.append(one)
-    return found[:2]
+    return tuple(found[:2])
 
 
 def instruction(text: str) -> str:
@@ -67,10 +74,20 @@ def _en(sentence: str, *, of_customer: bool) -> Spoken | None:
             words = next(group for group in found.groups() if group)
             return Spoken(form, _turned(words, "you", "your", "you", sure=of_customer))
     if sentence.startswith("They "):
-        return Spoken("tell", _turned(sentence[0].lower() + sentence[1:], "you", "your", "you", sure=True)) if of_customer else None
-    sentence = re.sub(rf"^(?:say|explain)(?: to the {_PERSON})? (?=which|what|why|how|when)", "tell you ", sentence, flags=re.I)
+        return (
+            Spoken("tell", _turned(sentence[0].lower() + sentence[1:], "you", "your", "you", sure=True))
+            if of_customer
+            else None
+        )
+    sentence = re.sub(
+        rf"^(?:say|explain)(?: to the {_PERSON})? (?=which|what|why|how|when)", "tell you ", sentence, flags=re.I
+    )
     first, _, rest = sentence.partition(" ")
-    if not first.isalpha() or first.lower() in ("the", "a", "an", "all", "what", "who", "count,") or first.lower().endswith(("ly", "ed")):
+    if (
+        not first.isalpha()
+        or first.lower() in ("the", "a", "an", "all", "what", "who", "count,")
+        or first.lower().endswith(("ly", "ed"))
+    ):
         return None
     return Spoken("will", _turned(f"{first.lower()} {rest}".strip(), "you", "your", "you", sure=of_customer))
 
@@ -102,7 +119,9 @@ def as_customer(text: str, language: str) -> str:
 
 def _turned(text: str, subject: str, own: str, object_: str, *, sure: bool) -> str:
     """The customer as `subject`; pronouns too, where they are known (`sure`) to mean the customer."""
-    if not sure and not re.search(rf"\b(?:the|another) {_PERSON}\b|\bthey are (?:safe|sure)\b|\bthey noticed\b", text, re.I):
+    if not sure and not re.search(
+        rf"\b(?:the|another) {_PERSON}\b|\bthey are (?:safe|sure)\b|\bthey noticed\b", text, re.I
+    ):
         return text
     text = re.sub(rf"\b(?:the|The) {_PERSON}(?:'s|s')", own, text)
     text = re.sub(rf"\b(to|with|from|by|of|for|than) the {_PERSON}\b", rf"\1 {object_}", text)
@@ -112,5 +131,7 @@ def _turned(text: str, subject: str, own: str, object_: str, *, sure: bool) -> s
     text = re.sub(r"\bthem\b", object_, text)
     for verb, plural in _VERBS.items():
         text = re.sub(rf"\b{subject} (still |only |now |also |never )?{verb}\b", rf"{subject} \1{plural}", text)
-    text = re.sub(rf"\b{subject} (live|work)s(?: or (live|work)s)?\b", lambda m: f"{subject} {m[1]}" + (f" or {m[2]}" if m[2] else ""), text)
-    return text
+    return re.sub(
+        rf"\b{subject} (live|work)s( or)?(?: (live|work)s)?\b",
+        lambda found: " ".join(word.strip() for word in (subject, *found.groups()) if word), text,
+    )  # fmt: skip

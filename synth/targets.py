@@ -65,6 +65,8 @@ def shared_out(n: int, mistakes: dict[Cell, int]) -> dict[Cell, int]:
 def _plan(cell: Cell, n: int, evaluation: str, settings: RunSettings) -> Plan:
     name, language, category = cell
     prompt = load(name, settings.prompts_dir)
+    if not isinstance(prompt, Prompt):
+        raise InputError(f"targets=...: prompt {name!r} rests on documents, of which an evaluation says nothing")
     if language not in prompt.language:
         hint = did_you_mean(language, prompt.language)
         raise InputError(f"language={language}: prompt {name!r} is no longer written for it.{hint}")

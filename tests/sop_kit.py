@@ -26,10 +26,10 @@ def of_text(body: str, *, name: str = "made_up", title: str = "Made up") -> Docu
     blocks: list[Block] = []
     rows: list[tuple[str, ...]] = []
     body = re.sub(r"```.*?```", "", body, flags=re.DOTALL)
-    for number, line in enumerate([*body.split("\n"), ""]):
+    for number, raw in enumerate([*body.split("\n"), ""]):
         page, row = divmod(number, _LINES)
         place = Place(page=page + 1, box=(0.1, row / _LINES, 0.9, (row + 1) / _LINES))
-        line = line.strip().replace("**", "")
+        line = raw.strip().replace("**", "")
         if line.startswith("|"):
             if not set(line) <= set("|-: "):
                 rows.append(tuple(cell.strip() for cell in line.strip("|").split("|")))

@@ -21,7 +21,8 @@ async def produce(prompt: Bound, slot: Slot, attempt: int, count: int, *, asking
     """Deal a case, ask for what is to be written about it, read the answer, and hold it against the outline."""
     grounding = prompt.groundings[str(slot.axes["document"])]
     visits = prompt.case(slot.axes, slot.language, slot.number, asking.seed)
-    case = told(prompt.writes, visits, grounding.outline, slot, place=prompt.place(slot.number))
+    pick = prompt.pick(slot.axes, slot.language, slot.number, asking.seed)
+    case = told(prompt.writes, visits, grounding.outline, slot, pick)
     request = asking.request(
         prompt, slot, attempt, messages=prompt.messages(slot.language, slot.axes, grounding, case),
         variables={"language": slot.language, "per_request": 1, **slot.axes},
@@ -31,7 +32,9 @@ async def produce(prompt: Bound, slot: Slot, attempt: int, count: int, *, asking
     if completion.finish in (Finish.REFUSAL, Finish.FILTER):
         return Produced(completion.finish, [], [])
     shown = tuple(image for image, _ in grounding.shown) if slot.axes["pages"] == "image" else ()
-    example = read(completion, prompt.task, slot.language, grounding.outline, scenario=grounding.document.name, images=shown)
+    example = read(
+        completion, prompt.task, slot.language, grounding.outline, scenario=grounding.document.name, images=shown
+    )
     if isinstance(example, str):
         return Produced(completion.finish, [], [Malformed(completion=completion.id, position=None, reason=example)])
     origin = Generated(
@@ -60,10 +63,12 @@ class _Told(BaseModel):
     facts: dict[str, str | bool] | tuple[_Fact, ...] = ()
 
     def annotation(self, outline: Outline, names: Sequence[str]) -> dict[str, Any] | None:
-        found = {name: list(value) for name in ("asks", "gives", "lacks") if name in names and (value := getattr(self, name))}
+        found: dict[str, Any] = {
+            name: list(value) for name in ("asks", "gives", "lacks") if name in names and (value := getattr(self, name))
+        }
         facts = self.facts if isinstance(self.facts, dict) else {one.step: one.holds for one in self.facts}
         if facts and "facts" in names:
-            found["facts"] = {step: _fact(outline, step, holds) for step, holds in facts.items()}  # type: ignore[assignment]
+            found["facts"] = {step: _fact(outline, step, holds) for step, holds in facts.items()}
         return found or None
 
 
@@ -108,7 +113,7 @@ def read(
             )  # fmt: skip
         turns = tuple(
             Turn(
-                role=turn.role, content=turn.content, cites=turn.cites if turn.role == "assistant" else (),  # type: ignore[arg-type]
+                role=turn.role, content=turn.content, cites=turn.cites if turn.role == "assistant" else (),
                 annotation=turn.annotation(outline, ("asks",) if turn.role == "assistant" else case),
             )
             for turn in _Dialogue.model_validate(found).turns
