@@ -36,9 +36,13 @@ def clean(name: str, place: int) -> Dialogue:
         step = visit.step
         asks = [*step.evidence, *([step.id] if visit.fact is not None else [])]
         if asks:
-            turns.append(Turn(role="assistant", content=says(sop, step.id), cites=(step.id,), annotation={"asks": asks}))
+            turns.append(
+                Turn(role="assistant", content=says(sop, step.id), cites=(step.id,), annotation={"asks": asks})
+            )
             gives = [one for one in step.evidence if one not in visit.lacks]
-            told = {"gives": gives, "lacks": list(visit.lacks)} | ({"facts": {step.id: visit.fact}} if visit.fact is not None else {})
+            told = {"gives": gives, "lacks": list(visit.lacks)} | (
+                {"facts": {step.id: visit.fact}} if visit.fact is not None else {}
+            )
             words = " ".join(sop.wanted[one].text for one in step.evidence)
             turns.append(Turn(role="user", content=f"Here. {words}", annotation={k: v for k, v in told.items() if v}))
         if visit.taken:
@@ -257,7 +261,14 @@ def test_a_question_s_answer_may_stop_where_something_is_missing_and_nowhere_els
     sop = outline("returns_abuse")
 
     def answered(*cites: str, **annotation: object) -> set[Kind]:
-        example = QA(language="en", question="What now?", answer=says(sop, *cites), cites=cites, outline=sop.id, annotation=annotation or None)
+        example = QA(
+            language="en",
+            question="What now?",
+            answer=says(sop, *cites),
+            cites=cites,
+            outline=sop.id,
+            annotation=annotation or None,
+        )
         return {fault.kind for fault in conformance(example, sop).faults if fault.sure}
 
     facts = {"1.2": "otherwise"}

@@ -75,7 +75,9 @@ def test_200_dialogues_in_two_languages_cite_places_that_exist(shelf: Path) -> N
     assert (report.complete, report.tallies[0].accepted) == (True, 200)
     store = Store(shelf)
     examples = [EXAMPLE.validate_json(body) for (body,) in store.rows("SELECT body FROM examples")]
-    known = outlines(store, (example.outline for example in examples if isinstance(example, Dialogue) and example.outline))
+    known = outlines(
+        store, (example.outline for example in examples if isinstance(example, Dialogue) and example.outline)
+    )
     documents = {document(name).id: document(name) for name in NAMES}
     walked = 0
     for example in examples:
@@ -134,7 +136,12 @@ def test_an_edited_outline_is_what_the_next_run_rests_on(shelf: Path) -> None:
     store = Store(shelf)
     write(shelf, "sop_dialogue", 8, language=("en",), documents=("returns_abuse",))
     made = outline("returns_abuse")
-    steps = tuple(step.model_copy(update={"text": "Greet the buyer and ask for the order number, please."}) if step.id == "1.1" else step for step in made.steps)
+    steps = tuple(
+        step.model_copy(update={"text": "Greet the buyer and ask for the order number, please."})
+        if step.id == "1.1"
+        else step
+        for step in made.steps
+    )
     edited = save_outline(store, made.model_copy(update={"steps": steps, "by": "human:ann"}))
     save_outline(store, edited)
     assert store.rows("SELECT count(*) FROM outlines WHERE author = 'human:ann'") == [(1,)]
@@ -173,14 +180,31 @@ def test_answers_of_models_are_read_strictly(shelf: Path) -> None:
         return read_answer(Completion(request="r", text=answer), task, "en", sop, scenario="returns_abuse", images=())
 
     turns = [
-        {"role": "user", "content": "Hi.", "facts": [{"step": "8.1", "holds": "true"}], "gives": ["E1"], "cites": [], "asks": []},
-        {"role": "assistant", "content": "Hello.", "cites": ["1.1"], "asks": ["E1"], "gives": [], "lacks": [], "facts": []},
+        {
+            "role": "user",
+            "content": "Hi.",
+            "facts": [{"step": "8.1", "holds": "true"}],
+            "gives": ["E1"],
+            "cites": [],
+            "asks": [],
+        },
+        {
+            "role": "assistant",
+            "content": "Hello.",
+            "cites": ["1.1"],
+            "asks": ["E1"],
+            "gives": [],
+            "lacks": [],
+            "facts": [],
+        },
     ]
     whole = reading(json.dumps({"turns": turns}))
     assert isinstance(whole, Dialogue)
     assert whole.turns[0].annotation == {"gives": ["E1"], "facts": {"8.1": True}}
     assert (whole.turns[1].cites, whole.turns[1].annotation) == (("1.1",), {"asks": ["E1"]})
-    assert isinstance(reading("Here it is:\n```json\n" + json.dumps({"dialogue": {"turns": turns}}) + "\n```"), Dialogue)
+    assert isinstance(
+        reading("Here it is:\n```json\n" + json.dumps({"dialogue": {"turns": turns}}) + "\n```"), Dialogue
+    )
     assert isinstance(reading(json.dumps({"question": "Q?", "answer": "A.", "cites": ["1.1"]}), "qa"), QA)
     assert reading(json.dumps({"turns": turns})[:80]).startswith("broken JSON")
     assert reading("Sorry.") == "no JSON object in the answer"
