@@ -28,9 +28,29 @@ def keep(folder: Path, sha256: str, path: Path) -> TableRow:
     Raises:
         WorkspaceError: it cannot be read or written.
     """
+    try:
+        return keep_bytes(folder, sha256, path.read_bytes(), source=str(path))
+    except WorkspaceError:
+        raise
+    except OSError as error:
+        raise WorkspaceError(
+            f"{error.filename or path}: {error.strerror}; check the folder and run this again"
+        ) from error
+
+
+def keep_bytes(
+    folder: Path, sha256: str, data: bytes, *, source: str | None = None, page: int | None = None
+) -> TableRow:
+    """Write bytes into the assets, whole or not at all, and return their row.
+
+    Args:
+        source: what they come from: a file's path, a document's id.
+
+    Raises:
+        WorkspaceError: they cannot be written.
+    """
     place = folder / sha256
     try:
-        data = path.read_bytes()
         if not place.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             fresh = folder / f".{sha256}.{os.getpid()}"
@@ -38,6 +58,6 @@ def keep(folder: Path, sha256: str, path: Path) -> TableRow:
             fresh.replace(place)
     except OSError as error:
         raise WorkspaceError(
-            f"{error.filename or path}: {error.strerror}; check the folder and run this again"
+            f"{error.filename or place}: {error.strerror}; check the folder and run this again"
         ) from error
-    return "assets", (sha256, media_type(data) or "application/octet-stream", len(data), str(path), None, utc(now()))
+    return "assets", (sha256, media_type(data) or "application/octet-stream", len(data), source, page, utc(now()))

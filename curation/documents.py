@@ -55,6 +55,7 @@ class Document(Record):
     media_type: str
     title: str
     pages: tuple[Page, ...]
+    rendering: str = ""  # how: the renderer's version, its dpi, the longest side of a page image
 
     @cached_property
     def id(self) -> str:

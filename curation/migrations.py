@@ -87,7 +87,7 @@ def third(connection: DuckDBPyConnection) -> None:
     connection.execute("""
         CREATE TABLE documents (
             id VARCHAR, sha256 VARCHAR, name VARCHAR, path VARCHAR, media_type VARCHAR, title VARCHAR, pages INTEGER,
-            made_at TIMESTAMP
+            rendering VARCHAR, made_at TIMESTAMP
         );
         CREATE TABLE pages (
             id VARCHAR, document VARCHAR, number INTEGER, image VARCHAR, width INTEGER, height INTEGER, text VARCHAR,

@@ -10,7 +10,7 @@ from curation.records import Example, canonical_json, content_id, now
 from curation.store import Store
 from curation.tables import TableRow, utc
 
-_DOCUMENTS = "SELECT id, sha256, name, path, media_type, title FROM documents"
+_DOCUMENTS = "SELECT id, sha256, name, path, media_type, title, rendering FROM documents"
 
 
 def document_rows(document: Document) -> list[TableRow]:
@@ -18,7 +18,7 @@ def document_rows(document: Document) -> list[TableRow]:
     at = utc(now())
     head: TableRow = "documents", (
         document.id, document.sha256, document.name, document.path, document.media_type, document.title,
-        len(document.pages), at,
+        len(document.pages), document.rendering, at,
     )  # fmt: skip
     pages: list[TableRow] = [
         ("pages", (
@@ -49,9 +49,10 @@ def documents(store: Store, where: str = "true", parameters: Sequence[object] = 
         pages.setdefault(document, []).append(page)
     return [
         Document(
-            sha256=sha256, name=name, path=path, media_type=media_type, title=title, pages=tuple(pages.get(identity, ()))
+            sha256=sha256, name=name, path=path, media_type=media_type, title=title,
+            pages=tuple(pages.get(identity, ())), rendering=rendering,
         )
-        for identity, sha256, name, path, media_type, title in found
+        for identity, sha256, name, path, media_type, title, rendering in found
     ]  # fmt: skip
 
 

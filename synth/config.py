@@ -148,6 +148,28 @@ class TranslateSettings(AskSettings):
     """Flag a translation whose way back is less like the source than this (chrF, 0 to 1)."""
 
 
+class RenderingSettings(Settings):
+    """How documents are rendered and what that may take."""
+
+    dpi: int = Field(default=150, ge=36, le=600)
+    """Pixels per inch of a page image, while its longest side allows."""
+    longest_px: int = Field(default=1568, ge=256, le=8000)
+    """The longest side of a page image; providers scale larger ones down, and refuse those above 8000."""
+    most_pages: int = Field(default=500, ge=1, le=100_000)
+    """Refuse longer documents."""
+    most_mb: int = Field(default=100, ge=1, le=2000)
+    """Refuse larger files."""
+    page_s: float = Field(default=20, gt=0, le=600)
+    """Refuse a document of which a page takes longer."""
+    workers: int | None = Field(default=None, ge=1, le=64)
+    """Reader processes; one a core, up to 4, if not given."""
+
+
+class RenderSettings(RenderingSettings):
+    documents: Words
+    """Files, folders or patterns: sops/, [a.pdf,b.docx], 'sops/**/*.pdf'."""
+
+
 class BatchesSettings(Settings):
     cancel: str | None = None
     """A batch to cancel: the beginning of its id, here or at the provider. What is done is kept."""

@@ -1,0 +1,168 @@
+"""Documents rendered: the shipped SOPs come out as their sources say, twice costs nothing, and every kind of file opens."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from curation.documents import Block, Document
+from curation.errors import InputError, NotFound
+from curation.settings import Settings
+from curation.shelf import documents
+from curation.store import Store
+from synth.config import RenderingSettings
+from synth.documents.load import load, render
+
+SOPS = Path(__file__).parent.parent / "docs/examples/sops"
+NAMES = sorted(path.stem for path in (SOPS / "src").glob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("documents")
+
+
+@pytest.fixture(scope="module")
+def shipped(workspace: Path) -> dict[str, Document]:
+    return {one.name: one for one in load([SOPS], Settings(workspace=workspace))}
+
+
+Said = tuple[str, int, str | None, object]  # kind, level, number, text or cells
+
+
+def said_by_source(name: str) -> list[Said]:
+    """What the Markdown source of an SOP says, in order, without the table of its front matter."""
+    _, front, body = (SOPS / f"src/{name}.md").read_text(encoding="utf-8").split("---\n", 2)
+    title = re.search(r"^title: (.*)$", front, re.M)
+    assert title
+    body = re.sub(r"```flow.*?```", "@flow", body, flags=re.DOTALL)
+    made: list[Said] = [("title", 1, None, title[1])]
+    for piece in re.split(r"\n\n+|\n(?=- )", body.strip()):
+        text = " ".join(piece.replace("**", "").split())
+        if piece.startswith("|"):
+            rows = [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in piece.splitlines()]
+            made.append(("table", 0, None, tuple(tuple(row) for at, row in enumerate(rows) if at != 1)))
+        elif heading := re.match(r"(#+) ((\d+) )?", text):
+            made.append(("heading", len(heading[1]), heading[3], text[len(heading[1]) + 1 :]))
+        elif step := re.match(r"(\d+\.\d+) ", text):
+            made.append(("step", 2, step[1], text))
+        elif piece[:2] in ("- ", "> "):
+            made.append(
+                ("bullet" if piece[0] == "-" else "note", int(piece[0] == "-"), None, text[2:].replace(" > ", " "))
+            )
+        elif piece == "@flow":
+            made.append(("figure", 0, None, ""))
+        else:
+            made.append(("paragraph", 0, None, text))
+    return made
+
+
+def said_by(block: Block) -> Said:
+    what: object = "" if block.kind == "figure" else block.cells or block.text
+    return block.kind, block.level, block.number, what
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_sop_reads_as_its_source(shipped: dict[str, Document], name: str) -> None:
+    document = shipped[name]
+    found = [said_by(block) for page in document.pages for block in page.blocks]
+    assert found[1][0] == "table", "the table of the front matter"
+    del found[1]
+    assert found == said_by_source(name)
+    assert document.title == found[0][3]
+
+
+def test_the_control_table_and_the_flow_chart_are_read(shipped: dict[str, Document]) -> None:
+    control = shipped["returns_abuse"].pages[0].blocks[1]
+    assert control.cells[0] == ("Number", "SOP-CS-014", "Version", "4.1")
+    assert control.cells[2][1:] == ("Agents who answer return requests, in chat, by e-mail and by phone", "", "")
+    flows = [block for page in shipped["returns_abuse"].pages for block in page.blocks if block.kind == "figure"]
+    assert len(flows) == 1
+    assert {"2 Window still open?", "9 Return declined", "not shown"} <= set(flows[0].text.split("\n"))
+
+
+def test_every_block_is_where_its_text_stands(shipped: dict[str, Document]) -> None:
+    import pymupdf
+
+    for document in shipped.values():
+        with pymupdf.open(document.path) as pdf:
+            for page in document.pages:
+                for block in page.blocks:
+                    assert block.place.page == page.number
+                    x0, y0, x1, y1 = block.place.box
+                    rect = pdf[page.number - 1].rect
+                    x, y = rect.width, rect.height
+                    clip = pymupdf.Rect(x0 * x - 2, y0 * y - 2, x1 * x + 2, y1 * y + 2)
+                    there = unicodedata.normalize("NFKC", "".join(pdf[page.number - 1].get_text(clip=clip).split()))
+                    first = "".join((block.cells[0][0] if block.cells else block.text.split("\n")[0]).split())
+                    assert unicodedata.normalize("NFKC", first)[:12] in there
+
+
+def test_running_heads_are_no_blocks(shipped: dict[str, Document]) -> None:
+    text = "\n".join(page.text for document in shipped.values() for page in document.pages)
+    assert "Page 1 of" not in text
+    assert "Internal" not in text
+
+
+def test_page_images_are_assets_within_the_providers_limits(workspace: Path, shipped: dict[str, Document]) -> None:
+    from synth.providers.images import Images
+
+    images = Images(workspace / "assets", most_bytes=5 * 2**20, encoded=True, most_px=2000)
+    for document in shipped.values():
+        for page in document.pages:
+            assert images.of([page.image])[0].media_type == "image/png"
+            assert max(page.width, page.height) == 1568
+    rows = Store(workspace).rows("SELECT count(*), count(DISTINCT id), min(page), max(page) FROM assets")
+    assert rows == [(16, 16, 1, 3)]
+
+
+def test_rendering_again_costs_nothing(
+    workspace: Path, shipped: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synth.documents.process.Reader._started", lambda self: pytest.fail("a reader was started"))
+    again = {one.name: one for one in load([SOPS], Settings(workspace=workspace))}
+    assert {name: one.id for name, one in again.items()} == {name: one.id for name, one in shipped.items()}
+    assert len(documents(Store(workspace))) == len(shipped)
+
+
+def test_a_lost_page_image_is_rendered_again(workspace: Path, shipped: dict[str, Document]) -> None:
+    page = shipped["refund_late_parcel"].pages[0]
+    (workspace / "assets" / page.image).unlink()
+    (again,) = load([SOPS / "refund_late_parcel.pdf"], Settings(workspace=workspace))
+    assert again.pages[0].image == page.image
+    assert (workspace / "assets" / page.image).is_file()
+
+
+def test_another_resolution_is_another_rendering(workspace: Path, shipped: dict[str, Document]) -> None:
+    path = SOPS / "refund_late_parcel.pdf"
+    (small,) = load([path], RenderingSettings(workspace=workspace, dpi=50))
+    assert small.pages[0].height == pytest.approx(842 * 50 / 72, abs=1)
+    assert small.id != shipped["refund_late_parcel"].id
+    assert [block.text for block in small.pages[0].blocks] == [
+        block.text for block in shipped["refund_late_parcel"].pages[0].blocks
+    ]
+
+
+def test_what_names_nothing_is_said(tmp_path: Path) -> None:
+    settings = Settings(workspace=tmp_path / "workspace")
+    (tmp_path / "a.md").write_text("# A\n")
+    with pytest.raises(NotFound, match=r"Did you mean 'a.md'"):
+        load([tmp_path / "b.md"], settings)
+    with pytest.raises(NotFound, match="nothing matches"):
+        load([tmp_path / "*.pdf"], settings)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no PDF"):
+        load([tmp_path / "empty"], settings)
+
+
+def test_what_cannot_be_read_stops_load_but_not_the_others(tmp_path: Path) -> None:
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / "good.txt").write_text("Say hello.\n")
+    settings = Settings(workspace=tmp_path / "workspace")
+    with pytest.raises(InputError, match=r"bad\.pdf: damaged"):
+        load([tmp_path], settings)
+    outcomes = {one.path.name: one for one in render([tmp_path], settings)}
+    assert outcomes["good.txt"].document is not None
+    assert not outcomes["good.txt"].new
+    assert outcomes["bad.pdf"].refused
