@@ -26,6 +26,10 @@ COMMANDS = {
         "Say what a run would ask, cost and take, before it is run.",
         "synth.config:EstimateSettings", "synth.show_estimate:estimate_command", "prompt", "synth estimate suite=moderation",
     ),
+    "render": Command(
+        "Take documents in: page images, and text with its headings, steps and tables.",
+        "synth.config:RenderSettings", "synth.show_render:render_command", "documents", "synth render docs/examples/sops",
+    ),
     "translate": Command(
         "Translate examples into other languages, labels and all; run again to go on where it stopped.",
         "synth.config:TranslateSettings", "synth.show_translate:translate_command", "to", "synth translate to=[zh,ms,ta]",

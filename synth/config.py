@@ -168,6 +168,8 @@ class RenderingSettings(Settings):
 class RenderSettings(RenderingSettings):
     documents: Words
     """Files, folders or patterns: sops/, [a.pdf,b.docx], 'sops/**/*.pdf'."""
+    sheet: bool = True
+    """Draw a contact sheet of each document."""
 
 
 class BatchesSettings(Settings):

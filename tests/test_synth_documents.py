@@ -1,16 +1,21 @@
 """Documents rendered: the shipped SOPs come out as their sources say, twice costs nothing, and every kind of file opens."""
 
+import io
+import json
 import re
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from curation.commands import main
 from curation.documents import Block, Document
 from curation.errors import InputError, NotFound
 from curation.settings import Settings
 from curation.shelf import documents
 from curation.store import Store
+from synth.cli import COMMANDS
 from synth.config import RenderingSettings
 from synth.documents.load import load, render
 
@@ -166,3 +171,106 @@ def test_what_cannot_be_read_stops_load_but_not_the_others(tmp_path: Path) -> No
     assert outcomes["good.txt"].document is not None
     assert not outcomes["good.txt"].new
     assert outcomes["bad.pdf"].refused
+
+
+def _word(*paragraphs: str, numbering: str = "", more: dict[str, bytes] | None = None) -> bytes:
+    w = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    styles = "".join(
+        f'<w:style w:type="paragraph" w:styleId="{identity}"><w:name w:val="{name}"/>{more}</w:style>'
+        for identity, name, more in (
+            ("Title", "Title", ""),
+            ("H1", "heading 1", '<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>'),
+            ("Step", "Step", '<w:pPr><w:numPr><w:ilvl w:val="1"/><w:numId w:val="1"/></w:numPr></w:pPr>'),
+            ("Own", "My step", '<w:basedOn w:val="Step"/>'),
+        )
+    )
+    levels = '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1"/></w:lvl>'
+    levels += '<w:lvl w:ilvl="1"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1.%2"/></w:lvl>'
+    parts = {
+        "word/document.xml": f"<w:document {w}><w:body>{''.join(paragraphs)}</w:body></w:document>",
+        "word/styles.xml": f"<w:styles {w}>{styles}</w:styles>",
+        "word/numbering.xml": f'<w:numbering {w}><w:abstractNum w:abstractNumId="7">{levels}</w:abstractNum>'
+        f'<w:num w:numId="1"><w:abstractNumId w:val="7"/></w:num>{numbering}</w:numbering>',
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return out.getvalue()
+
+
+def _p(text: str, style: str = "") -> str:
+    look = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
+    return f"<w:p>{look}<w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def test_word_documents_keep_the_numbers_that_word_prints(tmp_path: Path) -> None:
+    cells = [("Evidence", "From"), ("Order number", "The buyer"), ("Photo", "The buyer")]
+    table = "".join("<w:tr>" + "".join(f"<w:tc>{_p(cell)}</w:tc>" for cell in row) + "</w:tr>" for row in cells)
+    (tmp_path / "sop.docx").write_bytes(
+        _word(
+            _p("Late parcels", "Title"), _p("Open the case", "H1"), _p("Ask for the order number.", "Step"),
+            _p("Look it up &amp; compare.", "Own"), _p("Decide", "H1"), _p("Refund, or go to step 1.", "Step"), f"<w:tbl>{table}</w:tbl>",
+        )
+    )  # fmt: skip
+    (document,) = load([tmp_path / "sop.docx"], Settings(workspace=tmp_path / "workspace"))
+    assert document.title == "Late parcels"
+    assert [said_by(block) for block in document.pages[0].blocks] == [
+        ("title", 1, None, "Late parcels"),
+        ("heading", 2, "1", "1 Open the case"),
+        ("step", 2, "1.1", "1.1 Ask for the order number."),
+        ("step", 2, "1.2", "1.2 Look it up & compare."),
+        ("heading", 2, "2", "2 Decide"),
+        ("step", 2, "2.1", "2.1 Refund, or go to step 1."),
+        ("table", 0, None, tuple(cells)),
+    ]
+
+
+def test_markdown_html_and_images_are_read(tmp_path: Path) -> None:
+    import pymupdf
+
+    (tmp_path / "a.md").write_text(
+        "# Late parcels\n\n## 1 Open\n\n1.1 Ask.\n\n- a photo\n\n| E | F |\n|---|---|\n| E1 | buyer |\n"
+    )
+    (tmp_path / "b.html").write_text(
+        "<html><head><title>Late</title></head><body><h1>Late parcels</h1><h2>1 Open</h2><p>1.1 Ask.</p><ul><li>a photo</ul>"
+        "<table><tr><th>E<th>F<tr><td>E1<td>buyer</table><script>x</script></body></html>"
+    )
+    drawn = pymupdf.Pixmap(pymupdf.csRGB, pymupdf.IRect(0, 0, 400, 300), 0)
+    drawn.clear_with(200)
+    drawn.save(tmp_path / "c.png")
+    (tmp_path / "d.jpg").write_bytes(drawn.tobytes("jpeg"))
+    outcomes = {one.path.name: one for one in render([tmp_path], Settings(workspace=tmp_path / "workspace"))}
+    for name in ("a.md", "b.html"):
+        document = outcomes[name].document
+        assert document is not None
+        assert document.title == "Late parcels"
+        assert [said_by(block) for block in document.pages[0].blocks] == [
+            ("title", 1, None, "Late parcels"),
+            ("heading", 2, "1", "1 Open"),
+            ("step", 2, "1.1", "1.1 Ask."),
+            ("bullet", 1, None, "a photo"),
+            ("table", 0, None, (("E", "F"), ("E1", "buyer"))),
+        ]
+    assert outcomes["b.html"].notes == ("scripts left out",)
+    for name, media_type in (("c.png", "image/png"), ("d.jpg", "image/jpeg")):
+        document = outcomes[name].document
+        assert document is not None
+        assert document.media_type == media_type
+        assert (document.pages[0].width, document.pages[0].height) == (400, 300), "an image is not blown up"
+
+
+def test_the_command_prints_what_became_of_each_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.md").write_text("# A\n\n1.1 Ask.\n")
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7 broken")
+    (tmp_path / "c.py").write_text("pass\n")
+    workspace = tmp_path / "workspace"
+    assert main("synth", "", COMMANDS, ["render", str(tmp_path), f"workspace={workspace}"]) == 1
+    printed = capsys.readouterr().out
+    assert "b.pdf: not read: damaged" in " ".join(printed.split())
+    assert "1 other files passed over: c.py" in printed
+    assert "1 new, 0 known, 1 not read" in printed
+    assert main("synth", "", COMMANDS, ["render", str(tmp_path / "a.md"), f"workspace={workspace}", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["documents"]
+    assert (one["new"], one["pages"], one["blocks"]) == (False, 1, 2)
+    assert Path(one["sheet"]).read_bytes().startswith(b"\x89PNG")

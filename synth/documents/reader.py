@@ -9,6 +9,7 @@ from typing import Any
 import pymupdf
 
 from synth.documents.convert import from_markdown, from_text, paged
+from synth.documents.docx import from_docx
 from synth.documents.joining import cleaned
 from synth.documents.limits import MOST_LETTERS, MOST_LINES, MOST_PIXELS, MOST_PNG_BYTES, MOST_TEXT_BYTES, Limits
 from synth.documents.marks import marks
@@ -19,6 +20,7 @@ from synth.providers.images import pixels
 _HTML = re.compile(
     r"\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0", "an old Office file; save it as DOCX or PDF"),
     (b"{\\rtf", "an RTF file; save it as DOCX or PDF"),
@@ -58,7 +60,7 @@ def opened(path: Path, limits: Limits) -> Opened:
     elif data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         found = _image(data, sha256)
     elif data.startswith(b"PK\x03\x04"):
-        raise Refused("a ZIP archive, no document; unpack it first")
+        found = _laid_out(from_docx(data), DOCX, sha256, limits)
     else:
         found = _text(data, sha256, path.suffix.lower(), limits)
     count = found.document.page_count
@@ -116,6 +118,10 @@ def _text(data: bytes, sha256: str, suffix: str, limits: Limits) -> Opened:
         made, kind = from_markdown(text), "text/markdown"
     else:
         made, kind = from_text(text), "text/plain"
+    return _laid_out(made, kind, sha256, limits)
+
+
+def _laid_out(made: Clean, kind: str, sha256: str, limits: Limits) -> Opened:
     found = Opened(_open(paged(made, limits.most_pages), "pdf"), kind, sha256, made.title)
     found.notes += [f"{what} left out" for what in sorted(made.left_out - {""})]
     return found

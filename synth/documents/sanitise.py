@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from synth.documents.joining import cleaned
+from synth.documents.limits import MOST_PIXELS
+from synth.providers.images import pixels
 
 KEPT = {
     "h1", "h2", "h3", "h4", "h5", "h6", "p", "ul", "ol", "li", "table", "tr", "td", "th", "blockquote", "pre", "code", "b", "strong", "i", "em",
@@ -34,6 +36,7 @@ NUMBERS = {"colspan", "rowspan", "start"}
 DEEPEST = 40
 MOST_IMAGES, MOST_IMAGE_BYTES = 200, 20_000_000  # inlined
 MOST_SPAN = 100
+MOST_WIDE, MOST_HIGH = 460, 640  # points of a page that an image may take
 
 
 @dataclass(slots=True)
@@ -132,10 +135,14 @@ class _Cleaner(HTMLParser):
                 f"<i>[image{': ' if given.get('alt') else ''}{html.escape(cleaned(given.get('alt', ''))[:300])}]</i>"
             )
             return
-        self._bytes += len(data)
         name = f"image-{len(self._made.images)}"
+        shown = image_tag(name, data)
+        if shown is None:
+            self._made.left_out.add("damaged or overlarge images")
+            return
+        self._bytes += len(data)
         self._made.images[name] = data
-        self._out.append(f'<img src="{name}"/>')
+        self._out.append(shown)
 
 
 _OBJECTS = {"iframe", "object", "embed", "applet", "audio", "video", "frameset"}
@@ -148,6 +155,15 @@ def cleaned_inside(text: str) -> str:
     if not inner:
         return " " if text else ""
     return (" " if text[0].isspace() else "") + inner + (" " if text[-1].isspace() else "")
+
+
+def image_tag(name: str, data: bytes) -> str | None:
+    """A PNG or JPEG, no wider or higher than the text of a page; None if its header is damaged or it has too many pixels."""
+    size = pixels(data)
+    if size is None or not all(size) or size[0] * size[1] > MOST_PIXELS // 4:
+        return None
+    scale = min(0.75, MOST_WIDE / size[0], MOST_HIGH / size[1])
+    return f'<img src="{name}" width="{max(size[0] * scale, 1):.0f}" height="{max(size[1] * scale, 1):.0f}"/>'
 
 
 def _inline(source: str) -> bytes | None:
