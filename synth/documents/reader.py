@@ -108,6 +108,8 @@ def _text(data: bytes, sha256: str, suffix: str, limits: Limits) -> Opened:
     for start, reason in _OTHERS:
         if data.startswith(start):
             raise Refused(reason)
+    if suffix in (".pdf", ".docx", ".png", ".jpg", ".jpeg"):
+        raise Refused(f"no {suffix[1:].upper()} file, whatever its name says; give it the name of what it is")
     text = _decoded(data)
     if len(data) > MOST_TEXT_BYTES:
         raise Refused(f"larger than {MOST_TEXT_BYTES / 1e6:,.0f} MB of text; split it")
