@@ -29,7 +29,7 @@ from synth.providers.calls import (
     told,
 )  # fmt: skip
 from synth.providers.failures import Filtered, Service, cut_off, filtered_answer, row_failure
-from synth.providers.images import Images
+from synth.providers.images import Image, Images, Together
 from synth.providers.limits import headroom
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 KEY_ENV, KEYS_AT, HOST = "ANTHROPIC_API_KEY", "https://platform.claude.com", "https://api.anthropic.com"
 EXAMPLE = "claude-haiku-5-5"
 MOST_IMAGE_BYTES, MOST_IMAGE_PX = 5 * 2**20, 8000
+TOGETHER = Together(most=100, crowd=20, crowd_px=2000)  # models with more than 200k tokens of context take 600
 CACHED_FROM_BYTES = 4096  # about 1,024 tokens: shorter prefixes are never cached
 BATCH_SUBMIT_S = 900.0
 CLOCKS = timedelta(seconds=60)  # how far our clock may be off Anthropic's
@@ -77,7 +78,7 @@ def connect(
         failures=(anthropic.AnthropicError, httpx2.HTTPError), timeout_s=settings.timeout_s, unset=anthropic.NOT_GIVEN,
         pricing=settings.pricing, prefix="/v1",
     )  # fmt: skip
-    images = Images(assets, most_bytes=MOST_IMAGE_BYTES, encoded=True, most_px=MOST_IMAGE_PX)
+    images = Images(assets, most_bytes=MOST_IMAGE_BYTES, encoded=True, most_px=MOST_IMAGE_PX, together=TOGETHER)
     known = price is None or price.structured is not False
     return Anthropic(calls, images, settings, structured=known if settings.structured is None else settings.structured)
 
@@ -192,7 +193,9 @@ def _params(request: Request, images: Images) -> dict[str, Any]:
         if len(system.encode(errors="replace")) >= CACHED_FROM_BYTES:
             block["cache_control"] = {"type": "ephemeral"}
         params["system"] = [block]
-    params["messages"] = [_turn(message, images) for message in request.messages if message.role != "system"]
+    names = list(dict.fromkeys(name for message in request.messages for name in message.images))
+    shown = dict(zip(names, images.of(names), strict=True))
+    params["messages"] = [_turn(message, shown) for message in request.messages if message.role != "system"]
     output: dict[str, Any] = {}
     if "effort" in request.sampling:
         output["effort"] = request.sampling["effort"]
@@ -203,13 +206,20 @@ def _params(request: Request, images: Images) -> dict[str, Any]:
     return params
 
 
-def _turn(message: Message, images: Images) -> dict[str, Any]:
-    if not message.images:
-        return {"role": message.role, "content": message.content}
+def _turn(message: Message, left: dict[str, Image]) -> dict[str, Any]:
+    """A message, with those of its images that no earlier one has shown; they are taken out of `left`.
+
+    The last image ends a prefix that the provider caches: requests on the same pages are alike up to there.
+    """
     blocks: list[dict[str, Any]] = [
         {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}
-        for image in images.of(message.images)
+        for name in message.images
+        if (image := left.pop(name, None)) is not None
     ]
+    if not blocks:
+        return {"role": message.role, "content": message.content}
+    if not left:
+        blocks[-1]["cache_control"] = {"type": "ephemeral"}
     if message.content:
         blocks.append({"type": "text", "text": message.content})
     return {"role": message.role, "content": blocks}

@@ -19,10 +19,20 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that carry t
 class Image:
     media_type: str
     data: str  # base64
+    side: int = 0  # pixels of its longer side; 0 where that is not known
 
     @property
     def url(self) -> str:
         return f"data:{self.media_type};base64,{self.data}"
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Limits on the images of one request: how many, and how long the side of each may be when they are more than `crowd`."""
+
+    most: int
+    crowd: int
+    crowd_px: int
 
 
 class Images:
@@ -33,16 +43,18 @@ class Images:
         most_bytes: what one image may take, as the provider counts it.
         encoded: whether that limit is on the base64 text, not on the file.
         most_px: the longest side it may have; None if there is no limit.
+        together: limits on the images of one request; None if there are none.
     """
 
     def __init__(
         self, folder: Path | None, *, most_bytes: int, encoded: bool = False, most_px: int | None = None,
-        cache_bytes: int = CACHE_BYTES,
+        together: "Together | None" = None, cache_bytes: int = CACHE_BYTES,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._most_bytes = most_bytes
         self._encoded = encoded
         self._most_px = most_px
+        self._together = together
         self._cache_bytes = cache_bytes
         self._held = 0
         self._cache: OrderedDict[str, Image] = OrderedDict()
@@ -54,7 +66,19 @@ class Images:
         Raises:
             RequestRejected: one is missing, of an unknown format, or too large for the provider.
         """
-        return [self._one(name) for name in names]
+        found = [self._one(name) for name in names]
+        if (limits := self._together) is not None:
+            if len(found) > limits.most:
+                raise RequestRejected(
+                    f"{len(found)} images in one request, the provider's limit is {limits.most}; show fewer, or none (axes.pages=[text])"
+                )
+            for name, image in zip(names, found, strict=True):
+                if len(found) > limits.crowd and image.side > limits.crowd_px:
+                    raise RequestRejected(
+                        f"{name}: {image.side} pixels a side; with more than {limits.crowd} images in a request the provider's limit "
+                        f"is {limits.crowd_px}; render the pages smaller"
+                    )
+        return found
 
     def _one(self, name: str) -> Image:
         with self._lock:
@@ -93,7 +117,7 @@ class Images:
             raise RequestRejected(
                 f"{path}: the image has {found[0]} x {found[1]} pixels, the provider's limit is {self._most_px} a side; render it smaller"
             )
-        return Image(media, base64.b64encode(content).decode())
+        return Image(media, base64.b64encode(content).decode(), max(pixels(content) or (0, 0)))
 
 
 def media_type(content: bytes) -> str | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from . import prose
+from . import procedures, prose
 
 _COUNT = re.compile(r"exactly (\d+) (?:objects|items|strings|posts)|\b(one|a single) object\b", re.I)
 _FIELD = re.compile(r'^\s*- [`"](\w+)[`"]: ?(.*)$', re.M)
@@ -36,13 +36,21 @@ def language_of(text: str) -> str:
 
 
 def answer(
-    seed: int, key: str, system: str, user: str, schema: dict[str, Any] | None, *, any_json: bool = False
+    seed: int,
+    key: str,
+    system: str,
+    user: str,
+    schema: dict[str, Any] | None,
+    *,
+    any_json: bool = False,
+    skips: bool = False,
 ) -> str:
     """The text of a whole and proper answer.
 
     Args:
         schema: the JSON schema that the answer is held to, if any.
         any_json: the answer must be JSON, of whatever shape (`json_object`).
+        skips: a step of an SOP is left out.
     """
     dice = dice_for(seed, key)
     asked = f"{user}\n{system}"
@@ -50,6 +58,8 @@ def answer(
         label = dice.choice(("allowed", "disallowed"))
         return json.dumps({"label": label, "category": "none", "severity": 0 if label == "allowed" else 1})
     language = language_of(user) if _NAMED.search(user) else language_of(asked)
+    if (found := procedures.answer(dice, language, system, user, whole=schema is not None, skips=skips)) is not None:
+        return found
     count, fields = _wanted(user)
     if not fields:
         count, fields = _wanted(asked)

@@ -2,10 +2,13 @@
 
 import base64
 import binascii
+import io
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
+
+from PIL import Image as Picture
 
 from .faults import Bucket, Config
 from .ledger import Usage
@@ -22,7 +25,8 @@ _KINDS = {
 }  # fmt: skip
 _STOPS = {"end": "end_turn", "length": "max_tokens", "refusal": "refusal", "filter": "refusal"}
 _MEDIA = ("image/jpeg", "image/png", "image/gif", "image/webp")
-MOST_IMAGE = 5 * 1024 * 1024
+MOST_IMAGE, MOST_PX = 5 * 1024 * 1024, 8000
+MOST_IMAGES, CROWD, CROWD_PX = 100, 20, 2000  # of a request; with more than CROWD of them, each has to be smaller
 
 
 class Invalid(Exception):
@@ -127,9 +131,10 @@ def _read(body: Any, config: Config, *, counting: bool = False) -> Asked:
         reader.take(message["content"], f"{where}.content")
     if body.get("cache_control"):
         reader.mark()
+    reader.check_images()
     schema = _schema(body.get("output_config"))
     return Asked(
-        system_text, reader.flush(), reader.images, most, schema,
+        system_text, reader.flush(), reader.images, most, schema, repeated=reader.images - len(reader.sums),
         prefixes=tuple(prefix for prefix in reader.prefixes if prefix[1] >= config.cache_min_tokens),
     )  # fmt: skip
 
@@ -151,7 +156,8 @@ class _Reader:
     """Gathers the text of blocks, counts images, and notes the prefixes that are marked for the cache."""
 
     def __init__(self) -> None:
-        self.images = 0
+        self.images = self.widest = 0
+        self.sums: set[bytes] = set()
         self.prefixes: list[tuple[str, int]] = []
         self._parts: list[str] = []
         self._hash = blake2b(digest_size=12)
@@ -221,8 +227,32 @@ class _Reader:
             raise Invalid(f"{where}.base64: image exceeds 5 MB maximum: {len(data)} bytes > {MOST_IMAGE} bytes")
         if media_type(data) != source["media_type"]:
             raise Invalid(f"{where}.base64.data: Could not process image")
+        if (size := _size(data)) is None:
+            raise Invalid(f"{where}.base64.data: Could not process image")
+        self.widest = max(self.widest, *size)
         self._hash.update(data)
+        self.sums.add(blake2b(data, digest_size=12).digest())
         self.images += 1
+
+    def check_images(self) -> None:
+        """The limits on all images of a request together."""
+        if self.images > MOST_IMAGES:
+            raise Invalid(f"messages: too many images: {self.images} > {MOST_IMAGES}")
+        most = CROWD_PX if self.images > CROWD else MOST_PX
+        if self.widest > most:
+            many = " for many-image requests" if self.images > CROWD else ""
+            raise Invalid(
+                f"messages: At least one of the image dimensions exceed max allowed size{many}: {most} pixels"
+            )
+
+
+def _size(data: bytes) -> tuple[int, int] | None:
+    """Width and height; None where the data are no image."""
+    try:
+        with Picture.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def media_type(data: bytes) -> str | None:

@@ -7,7 +7,13 @@ from typing import Any
 
 # They hit a key on its first try or two, then it is answered.
 TRANSIENT = ("rate_limit", "rate_limit_after", "overloaded", "server_error", "slow", "reset", "cut_off", "wrong_json")
-LASTING = ("malformed", "refusal", "content_filter", "max_tokens")  # they hit a key always: that is its answer
+LASTING = (
+    "malformed",
+    "refusal",
+    "content_filter",
+    "max_tokens",
+    "off_procedure",
+)  # they hit a key always: that is its answer
 ROWS = ("row_expired", "row_errored")  # a batch's row on its first try or two
 ROWS_LASTING = ("row_invalid",)
 BATCHES = ("batch_failed",)

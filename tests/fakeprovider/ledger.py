@@ -40,6 +40,7 @@ class Ledger:
         self.by_fault: Counter[str] = Counter()
         self.requests = self.in_flight = self.max_in_flight = 0
         self.answered = self.paid = self.abandoned = self.throttled = 0
+        self.images = self.images_repeated = 0  # of valid requests
         self.usd = 0.0
         self.input_tokens = self.output_tokens = self.cache_read_tokens = self.cache_write_tokens = self.characters = 0
         self.batches_submitted = self.batch_twice = self.rows_paid = 0
@@ -76,6 +77,8 @@ class Ledger:
             "paid": self.paid,
             "abandoned": self.abandoned,
             "throttled": self.throttled,
+            "images": self.images,
+            "images_repeated": self.images_repeated,
             "usd": self.usd,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,

@@ -126,6 +126,8 @@ async def chat(provider: Provider, dialect: Dialect, request: web.BaseRequest) -
     asked = dialect.read(body, provider.config)
     if isinstance(asked, Reply):
         return send(provider, asked)
+    provider.ledger.images += asked.images
+    provider.ledger.images_repeated += asked.repeated
     return await meet(
         provider, dialect, request, raw, asked.tokens, lambda name: generate(provider, dialect, name, body, asked)
     )

@@ -23,6 +23,7 @@ class Asked:
     max_tokens: int
     schema: dict[str, Any] | None = None
     any_json: bool = False
+    repeated: int = 0  # images that the request shows more than once
     prefixes: tuple[tuple[str, int], ...] = ()  # of Anthropic's cache: fingerprint and tokens, shortest first
 
     @property
@@ -57,7 +58,13 @@ def speak(config: Config, key: str, asked: Asked, fault: str | None) -> tuple[Sa
         return Said("", "filter", 1), ()
     met: list[str] = []
     text = _translated(config, asked, met) or answer(
-        config.seed, key, asked.system, asked.user, asked.schema, any_json=asked.any_json
+        config.seed,
+        key,
+        asked.system,
+        asked.user,
+        asked.schema,
+        any_json=asked.any_json,
+        skips=fault == "off_procedure",
     )
     if fault == "malformed":
         text = _spoilt(config, key, text)
