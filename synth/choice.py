@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from curation.errors import InputError, did_you_mean
-from curation.store import Store
 from synth import targets
 from synth.config import RunSettings
 from synth.grounding import check_images, groundings
@@ -53,7 +52,7 @@ def _groundings(loaded: Collection[Written], settings: RunSettings) -> dict[str,
         raise InputError(
             f"per_request={settings.per_request}: prompt {resting[0].name!r} writes one example at a time; leave it out"
         )
-    return groundings(Store(settings.workspace), settings.documents)
+    return groundings(settings, settings.documents)
 
 
 def _plan(prompt: Written, n: int, settings: RunSettings, grounded: Mapping[str, Grounding]) -> Plan:
