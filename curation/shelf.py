@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from curation.documents import Document, Outline, Page
 from curation.errors import NotFound, did_you_mean
@@ -40,13 +41,12 @@ def documents(store: Store, where: str = "true", parameters: Sequence[object] = 
     """Stored documents, the latest rendering first."""
     found = store.rows(f"{_DOCUMENTS} WHERE {where} ORDER BY made_at DESC, id", list(parameters))
     pages: dict[str, list[Page]] = {}
-    for document, number, image, width, height, text, blocks in store.rows(
+    for document, *row in store.rows(
         "SELECT document, number, image, width, height, text, blocks FROM pages WHERE document IN (SELECT unnest(?)) "
         "ORDER BY document, number",
         [[row[0] for row in found]],
     ):
-        page = Page(number=number, image=image, width=width, height=height, text=text, blocks=json.loads(blocks))
-        pages.setdefault(document, []).append(page)
+        pages.setdefault(document, []).append(_page(row))
     return [
         Document(
             sha256=sha256, name=name, path=path, media_type=media_type, title=title,
@@ -69,6 +69,20 @@ def document(store: Store, name: str) -> Document:
             f"no document {name!r} in {store.path}; `synth render` takes documents in.{did_you_mean(name, known)}"
         )
     return found[0]
+
+
+def page(store: Store, document: str, number: int) -> Page | None:
+    """One page of a document, by its id; None if it has no such page."""
+    rows = store.rows(
+        "SELECT number, image, width, height, text, blocks FROM pages WHERE document = ? AND number = ?",
+        [document, number],
+    )
+    return _page(rows[0]) if rows else None
+
+
+def _page(row: Sequence[Any]) -> Page:
+    number, image, width, height, text, blocks = row
+    return Page(number=number, image=image, width=width, height=height, text=text, blocks=json.loads(blocks))
 
 
 # -- outlines ----------------------------------------------------------------------------------------------------
