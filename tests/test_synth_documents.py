@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -274,3 +276,26 @@ def test_the_command_prints_what_became_of_each_file(tmp_path: Path, capsys: pyt
     (one,) = json.loads(capsys.readouterr().out)["documents"]
     assert (one["new"], one["pages"], one["blocks"]) == (False, 1, 2)
     assert Path(one["sheet"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_command_of_the_page_on_documents_runs(tmp_path: Path) -> None:
+    page = (SOPS.parent.parent / "documents.md").read_text(encoding="utf-8")
+    commands = [
+        line[2:]
+        for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    assert len(commands) == 3
+    (tmp_path / "sops").symlink_to(SOPS)
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", f"PATH={Path(sys.executable).parent}:$PATH; {command}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert len(list((tmp_path / "workspace/sheets").glob("*.png"))) == 7
