@@ -299,3 +299,15 @@ def test_every_command_of_the_page_on_documents_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert len(list((tmp_path / "workspace/sheets").glob("*.png"))) == 7
+
+
+def test_a_page_image_has_the_very_pixels_that_mupdf_drew(workspace: Path, shipped: dict[str, Document]) -> None:
+    import pymupdf
+
+    document = shipped["returns_abuse_zh"]
+    with pymupdf.open(document.path) as pdf:
+        scale = 1568 / pdf[0].rect.height
+        drawn = pdf[0].get_pixmap(matrix=pymupdf.Matrix(scale, scale), alpha=False)
+    stored = pymupdf.Pixmap(str(workspace / "assets" / document.pages[0].image))
+    assert (stored.width, stored.height, stored.n) == (drawn.width, drawn.height, 3)
+    assert stored.samples == drawn.samples

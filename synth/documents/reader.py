@@ -13,6 +13,7 @@ from synth.documents.docx import from_docx
 from synth.documents.joining import cleaned
 from synth.documents.limits import MOST_LETTERS, MOST_LINES, MOST_PIXELS, MOST_PNG_BYTES, MOST_TEXT_BYTES, Limits
 from synth.documents.marks import marks
+from synth.documents.png import encoded
 from synth.documents.refusal import Refused
 from synth.documents.sanitise import Clean, clean
 from synth.providers.images import pixels
@@ -173,7 +174,7 @@ def looked_at(opened: Opened, number: int, limits: Limits) -> tuple[dict[str, An
         scale = min(opened.scale or limits.dpi / 72, limits.longest_px / longest)
         while True:
             image = page.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csRGB, alpha=False)
-            data: bytes = image.tobytes("png")
+            data = encoded(image.samples_mv, image.width, image.height)
             if len(data) <= MOST_PNG_BYTES:
                 break
             scale *= 0.85
