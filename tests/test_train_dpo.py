@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_kit import moderation_version, settings, write_version
+from train_kit import Dies, moderation_version, settings, write_version
 
 import train.run
 from curation.errors import InputError
@@ -19,7 +19,7 @@ from train.tiny import tiny_tokenizer
 LORA = {"rank": 8, "alpha": 16.0}
 SMALL = {"recipe": "dpo", "optimiser": "adamw_torch", "precision": "fp32", "quantization": "none", "batch_size": 8}
 
-PRECISIONS = [{}, {"quantization": "nf4", "precision": "bf16", "optimiser": "paged_adamw_8bit"}]
+NF4 = {"quantization": "nf4", "precision": "bf16", "optimiser": "paged_adamw_8bit"}
 
 
 def _version(home: Path, train: int = 24, held_out: int = 8) -> Version:
@@ -94,46 +94,25 @@ def test_a_whole_model_is_trained_against_a_copy_of_itself(tmp_path: Path) -> No
     assert not torch.equal(model.lm_head.weight, base.lm_head.weight)
 
 
-class _Dies:
-    """Stands where Ctrl-C is listened for, and kills the training in its 5th step, without a checkpoint of that step."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    @property
-    def asked(self) -> bool:
-        self.steps += 1
-        if self.steps == 5:
-            raise KeyboardInterrupt
-        return False
-
-    def listen(self) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-
-@pytest.mark.parametrize("precision", PRECISIONS, ids=["fp32", "nf4"])
-def test_killed_and_resumed_gives_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: dict[str, str]
-) -> None:
+def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over 4 bits, with an 8-bit optimiser, as the recipe has it; fp32 is tested with sft and the classifier."""
     from safetensors.torch import load_file
 
     version = _version(tmp_path / "manners", held_out=0)
-    words = {"learning_rate": 1e-2, "max_steps": 7, "save_every": 3, **precision}
+    words = {"learning_rate": 1e-2, "max_steps": 4, "save_every": 2, **NF4}
     whole = _run(tmp_path, version, name="whole", **words)
     with monkeypatch.context() as patched:
-        patched.setattr(train.run, "Interrupts", _Dies)
+        patched.setattr(train.run, "Interrupts", Dies)
         with pytest.raises(train.run.Stopped):
             _run(tmp_path, version, name="cut", **words)
     cut = Run.open("cut", tmp_path / "runs")
-    assert [path.name for path in cut.checkpoints.glob("checkpoint-*")] == ["checkpoint-3"]
+    assert [path.name for path in cut.checkpoints.glob("checkpoint-*")] == ["checkpoint-2"]
     resumed = _run(tmp_path, version, name="cut", resume=True, **words)
     one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, resumed))
     for key in one:
         torch.testing.assert_close(one[key], other[key], atol=0, rtol=0)
     losses = [[line["loss"] for line in run.metrics() if "loss" in line] for run in (whole, resumed)]
-    assert len(losses[0]) == 7
+    assert len(losses[0]) == 4
     assert losses[0] == losses[1]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_kit import moderation_rows, moderation_version, settings, write_version
+from train_kit import Dies, moderation_rows, moderation_version, settings, write_version
 
 import train.run
 from curation.errors import InputError, NotFound
@@ -19,7 +19,7 @@ from train.tiny import tiny_tokenizer
 NAN = float("nan")
 SMALL = {"recipe": "grpo", "max_completion": 12, "num_generations": 4, "optimiser": "adamw_torch", "precision": "fp32"}
 LORA = {"rank": 4, "alpha": 8.0, "targets": "all-linear", "whole": ("lm_head",)}
-PRECISIONS = [{}, {"quantization": "nf4", "precision": "bf16", "optimiser": "paged_adamw_8bit"}]
+NF4 = {"quantization": "nf4", "precision": "bf16", "optimiser": "paged_adamw_8bit"}
 OWN = """
 def letters(completion, row):
     return sum("a" <= one <= "z" for one in completion) / max(1, len(completion))
@@ -47,8 +47,8 @@ def test_the_mean_reward_rises(tmp_path: Path) -> None:
     version = moderation_version(tmp_path / "posts", train=16, held_out=4)
     rewards = {"grpo_own_rewards:letters": 1.0, "grpo_own_rewards:fussy": 0.5, "cited_policy": 0.25}
     run = _run(
-        tmp_path, version, name="rise", rewards=rewards, lora=None, learning_rate=3e-3, max_steps=40, batch_size=16,
-        schedule="constant", gradient_checkpointing=False,
+        tmp_path, version, name="rise", rewards=rewards, lora=None, learning_rate=5e-3, max_steps=20, batch_size=16,
+        schedule="constant", gradient_checkpointing=False, max_completion=8,
     )  # fmt: skip
     lines = [line for line in run.metrics() if "loss" in line]
     letters = [line["reward/grpo_own_rewards:letters"] for line in lines]
@@ -60,7 +60,7 @@ def test_the_mean_reward_rises(tmp_path: Path) -> None:
     assert run.record.metrics["unscored/grpo_own_rewards:fussy"] == sum(
         line["unscored/grpo_own_rewards:fussy"] for line in lines
     )
-    assert 0 < run.record.metrics["unscored/grpo_own_rewards:fussy"] < 40 * 16
+    assert 0 < run.record.metrics["unscored/grpo_own_rewards:fussy"] < 20 * 16
     assert run.record.metrics["unscored/grpo_own_rewards:letters"] == 0
     assert (run.folder / "rewards.png").read_bytes().startswith(b"\x89PNG")
     assert (run.model / "model.safetensors").is_file()
@@ -102,29 +102,8 @@ def test_an_nf4_adapter_loads_with_equal_logits_in_plain_peft(
         assert (ours(ids).logits.float() - expected).abs().mean() < 0.2 * expected.std()  # 4 bits, the same adapter
 
 
-class _Dies:
-    """Stands where Ctrl-C is listened for, and kills the training in its 5th step, without a checkpoint of that step."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    @property
-    def asked(self) -> bool:
-        self.steps += 1
-        if self.steps == 5:
-            raise KeyboardInterrupt
-        return False
-
-    def listen(self) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-
-@pytest.mark.parametrize("precision", PRECISIONS, ids=["fp32", "nf4"])
-def test_killed_and_resumed_gives_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: dict[str, str]
-) -> None:
+def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over 4 bits, with an 8-bit optimiser, as the recipe has it; fp32 is tested with sft and the classifier."""
     from safetensors.torch import load_file
 
     version = moderation_version(tmp_path / "posts", train=16, held_out=0)
@@ -132,25 +111,26 @@ def test_killed_and_resumed_gives_the_same_weights(
         "rewards": {"grpo_own_rewards:letters": 1.0},
         "lora": LORA,
         "learning_rate": 1e-2,
-        "max_steps": 7,
-        "save_every": 3,
-        **precision,
+        "max_steps": 4,
+        "save_every": 2,
+        "max_completion": 8,
+        **NF4,
     }
     whole = _run(tmp_path, version, name="whole", **words)
     with monkeypatch.context() as patched:
-        patched.setattr(train.run, "Interrupts", _Dies)
+        patched.setattr(train.run, "Interrupts", Dies)
         with pytest.raises(train.run.Stopped):
             _run(tmp_path, version, name="cut", **words)
     cut = Run.open("cut", tmp_path / "runs")
     assert cut.record.status == "killed"
-    assert [path.name for path in cut.checkpoints.glob("checkpoint-*")] == ["checkpoint-3"]
+    assert [path.name for path in cut.checkpoints.glob("checkpoint-*")] == ["checkpoint-2"]
     resumed = _run(tmp_path, version, name="cut", resume=True, **words)
     one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, resumed))
     assert one.keys() == other.keys()
     for key in one:
         torch.testing.assert_close(one[key], other[key], atol=0, rtol=0)
     rewards = [[line["reward"] for line in run.metrics() if "loss" in line] for run in (whole, resumed)]
-    assert len(rewards[0]) == 7
+    assert len(rewards[0]) == 4
     assert rewards[0] == rewards[1]
 
 

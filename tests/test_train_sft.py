@@ -139,7 +139,7 @@ def test_packing_group_by_length_and_plain_batches_all_learn(tmp_path: Path, ver
         "plain": {},
     }.items():
         shape = {"group_by_length": False, "packing": False, **how}
-        run_command(settings(tmp_path, version, name=name, max_steps=12, max_length=256, **shape))
+        run_command(settings(tmp_path, version, name=name, max_steps=10, max_length=256, learning_rate=6e-3, **shape))
         found[name] = Run.open(name, tmp_path / "runs")
     assert found["packed"].record.data["rows"] < 24
     assert found["plain"].record.data["rows"] == 48
@@ -176,7 +176,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Pat
 
     weights = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run_command(settings(tmp_path, version, recipe="lora", lora={"rank": 2}, name=name, seed=seed, max_steps=3))
+        words = {
+            "recipe": "lora",
+            "lora": {"rank": 2},
+            "precision": "fp32",
+            "gradient_checkpointing": False,
+            "max_steps": 2,
+        }
+        run_command(settings(tmp_path, version, name=name, seed=seed, batch_size=4, accumulate=1, **words))
         weights[name] = load_file(tmp_path / "runs" / name / "adapter" / "adapter_model.safetensors")
     assert all(torch.equal(weights["a"][key], weights["b"][key]) for key in weights["a"])
     assert not all(torch.equal(weights["a"][key], weights["c"][key]) for key in weights["a"])

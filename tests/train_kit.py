@@ -104,6 +104,23 @@ def run_snippet(run: Run) -> dict[str, Any]:
     return found
 
 
+class Dies:
+    """Stands where Ctrl-C is listened for, and kills the training in its 3rd step, without a checkpoint of that step."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    @property
+    def asked(self) -> bool:
+        self.steps += 1
+        if self.steps == 3:
+            raise KeyboardInterrupt
+        return False
+
+    def listen(self) -> Any:
+        return contextlib.nullcontext()
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

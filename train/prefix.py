@@ -1,5 +1,6 @@
 """What many prompts begin with, run through a model once: its keys and values stand in front of every batch."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +77,15 @@ class Prefix:
         config: Any = model.config.get_text_config()
         windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
         return all(window is None or len(self.ids) + more <= window for window in windows)
+
+    def rows(self, model: "PreTrainedModel", most: int, least: int) -> int:
+        """How many rows to give the prefix to at once. A CPU copies it for each row and each head that asks; a GPU takes them all."""
+        if model.device.type != "cpu":
+            return sys.maxsize
+        keys = self.layers[0][0]
+        config: Any = model.config.get_text_config()
+        heads = int(getattr(config, "num_attention_heads", None) or keys.shape[1])
+        return max(least, most // (keys[0, 0].numel() * heads * keys.element_size()))
 
     def cache(self) -> "Cache":
         """A cache for one forward pass over any number of rows; nothing of them stays in it."""

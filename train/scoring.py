@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 ANSWER = '{"label":"'
 AFTER = '","category":"none","severity":0}'
 LEAST_SHARED = 16  # tokens; below that a cache costs more than it saves
+MOST_KEYS = (
+    16 * 2**20
+)  # bytes of one layer's keys that a CPU copies for a batch: of more, the time goes into fetching memory
+LEAST_ROWS = 8  # of a batch, whatever its keys take
 MARK = "\n[...]\n"  # stands where a long text was cut
 
 
@@ -192,7 +196,12 @@ class Scorer:
         model.eval()
         with torch.no_grad():  # not inference mode: a model in training may keep what it makes here
             for prefix, group in self._groups(rows):
-                for batch in batches(group, len(prefix.ids) if prefix else 0, self._batch_size, self._batch_tokens):
+                size = (
+                    min(self._batch_size, prefix.rows(self.model, MOST_KEYS, LEAST_ROWS))
+                    if prefix
+                    else self._batch_size
+                )
+                for batch in batches(group, len(prefix.ids) if prefix else 0, size, self._batch_tokens):
                     for row, (probability, mass) in zip(batch, self._forward(batch, prefix), strict=True):
                         bad = not math.isfinite(probability)
                         reason = "the model's logits are not finite" if bad else ""
