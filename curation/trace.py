@@ -11,6 +11,7 @@ from curation.browse import fields
 from curation.config import ShowSettings
 from curation.errors import InputError
 from curation.journal import open_store
+from curation.shelf import outlines
 from curation.store import Store
 
 TRACEABLE = ("examples", "completions", "requests", "runs")
@@ -38,7 +39,7 @@ def trace(store: Store, identity: str) -> dict[str, Any]:
     """Everything an example came from and went into.
 
     Returns:
-        `example`, `verdicts`, `versions`, and `origins`, each of which carries the `completion`, `request`, `run` and
+        `example`, `verdicts`, `versions`, `citations` (where the steps stand that it cites), and `origins`, each of which carries the `completion`, `request`, `run` and
         `prompt` it rests on, or the `parent` example with a chain of its own.
     """
     return _chain(store, identity, frozenset())
@@ -72,7 +73,33 @@ def _chain(store: Store, identity: str, seen: frozenset[str]) -> dict[str, Any]:
         "verdicts": [dict(zip(("by", "decision", "reason", "score", "made_at"), row, strict=True)) for row in verdicts],
         "versions": [dict(zip(("name", "number", "split"), row, strict=True)) for row in versions],
         "origins": origins,
+        "citations": _citations(store, example),
     }
+
+
+def _citations(store: Store, example: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where in which document the steps stand that an example cites, by the turns that cite them."""
+    body = example["body"]
+    identity = body.get("outline")
+    outline = outlines(store, [identity]).get(identity) if identity else None
+    if outline is None:
+        return []
+    named = store.rows("SELECT name, path FROM documents WHERE id = ? LIMIT 1", [outline.document])
+    name, path = named[0] if named else (outline.document, "")
+    said: list[tuple[int | None, list[str]]] = [
+        (number, turn.get("cites", [])) for number, turn in enumerate(body.get("turns", ()), 1)
+    ]
+    said = said or [(None, body.get("cites", []))]
+    found: dict[str, dict[str, Any]] = {}
+    for number, cites in said:
+        for step in cites:
+            known = outline.step.get(step)
+            one = found.setdefault(step, {
+                "step": step, "text": known.text if known else "(no step of this outline)", "page": known.place.page if known else None,
+                "box": list(known.place.box) if known else None, "document": name, "path": path, "outline": identity, "turns": [],
+            })  # fmt: skip
+            one["turns"] += [number] if number is not None else []
+    return list(found.values())
 
 
 def _origin(store: Store, origin: dict[str, Any], seen: frozenset[str]) -> dict[str, Any]:
@@ -95,6 +122,14 @@ def _drawn(chain: dict[str, Any]) -> Tree:
     for verdict in chain["verdicts"]:
         score = f" {verdict['score']:.2f}" if verdict["score"] is not None else ""
         tree.add(f"verdict {verdict['decision']}{score} by {escape(verdict['by'])}: {escape(verdict['reason'])}")
+    if citations := chain.get("citations"):
+        first = citations[0]
+        branch = tree.add(f"rests on {escape(first['document'])} ({escape(first['path'])}), outline {first['outline']}")
+        for one in citations:
+            who = f" · turn {', '.join(map(str, one['turns']))}" if one["turns"] else ""
+            branch.add(
+                f"step {escape(one['step'])}, page {one['page']}{who}: {escape(' '.join(one['text'].split())[:100])}"
+            )
     for origin in chain["origins"]:
         _add_origin(tree, origin)
     for version in chain["versions"]:

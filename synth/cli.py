@@ -30,6 +30,11 @@ COMMANDS = {
         "Take documents in: page images, and text with its headings, steps and tables.",
         "synth.config:RenderSettings", "synth.show_render:render_command", "documents", "synth render docs/examples/sops",
     ),
+    "outline": Command(
+        "Show the outline of an SOP: steps, conditions, branches, evidence; write it down to edit, and take it back.",
+        "synth.config:OutlineSettings", "synth.show_outline:outline_command", "documents",
+        "synth outline returns_abuse to=outlines",
+    ),
     "translate": Command(
         "Translate examples into other languages, labels and all; run again to go on where it stopped.",
         "synth.config:TranslateSettings", "synth.show_translate:translate_command", "to", "synth translate to=[zh,ms,ta]",

@@ -172,6 +172,19 @@ class RenderSettings(RenderingSettings):
     """Draw a contact sheet of each document."""
 
 
+class OutlineSettings(Settings):
+    documents: Words = ()
+    """SOPs to outline: names of rendered documents, files or folders."""
+    to: Path | None = None
+    """A folder to write the outlines into, one YAML file a document, to edit."""
+    edited: Path | None = None
+    """An edited file to take back; its name is the document's."""
+    by: str = Field(default="", pattern=r"^[\w.@+-]*$")
+    """Who edited it; your login, if not given."""
+    rule: bool = False
+    """Make the outline by rule once more, though there is one. One that a person edited stands all the same."""
+
+
 class BatchesSettings(Settings):
     cancel: str | None = None
     """A batch to cancel: the beginning of its id, here or at the provider. What is done is kept."""

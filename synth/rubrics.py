@@ -187,7 +187,10 @@ class Rubric(library.Checked):
     def _variables(self, example: AnyExample, about: str) -> dict[str, str | int]:
         fields = example.model_dump(mode="json")
         if isinstance(example, Dialogue):
-            turns = ({"role": turn.role, "content": turn.content} for turn in example.turns)
+            turns = (
+                {"role": turn.role, "content": turn.content, **({"cites": list(turn.cites)} if turn.cites else {})}
+                for turn in example.turns
+            )
             fields["dialogue"] = "\n".join(json.dumps(turn, ensure_ascii=False) for turn in turns)
         variables: dict[str, str | int] = {
             "language": example.language,

@@ -33,7 +33,7 @@ from synth.rubrics import GUARD, Judgement, Rubric, load_rubric, marked, read_ru
 from synth.show_judge import counted, described
 
 MODELS = {"openai": "local", "anthropic": "claude-haiku-4-5", "together": "meta-llama/Llama-3.3-70B-Instruct-Turbo"}
-OURS = ("judge_moderation", "judge_moderation_label", "judge_dialogue", "judge_safety")
+OURS = ("judge_moderation", "judge_moderation_label", "judge_dialogue", "judge_safety", "judge_sop")
 GOOD = {"reason": "fine", "natural": 5, "carries": 5, "useful": 4, "label_correct": True}
 
 

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curation.checks import CONFORMANCE
+from curation.config import ChecksSettings, ShowSettings
 from curation.courses import valid_facts
 from curation.dedup.clusters import keep
 from curation.dedup.near import family_of, near_pairs
 from curation.documents import Step
 from curation.errors import InputError
+from curation.recheck import checks_command
 from curation.records import EXAMPLE, QA, Completion, Dialogue
 from curation.shelf import current_outline, documents, keep_document, outlines, save_outline
 from curation.store import Store
+from curation.trace import trace, trace_command
 from synth.cases import case
 from synth.choice import plans
 from synth.config import RunSettings
@@ -237,3 +241,28 @@ def test_answers_of_models_are_read_strictly(shelf: Path) -> None:
     assert "role" in reading(json.dumps({"turns": [{"role": "boss", "content": "x"}]}))
     assert "extra" in reading(json.dumps({"turns": [{**turns[0], "mood": "sad"}]})).lower()
     assert "lacks 'turns'" in reading('{"a": 1, "b": 2}')
+
+
+def test_a_trace_shows_the_page_of_each_step_and_the_turns_that_cite_it(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(shelf, "sop_dialogue", 1, language=("en",), documents=("returns_abuse",))
+    store = Store(shelf)
+    identity, body = store.rows("SELECT id, body FROM examples")[0]
+    example = EXAMPLE.validate_json(body)
+    assert isinstance(example, Dialogue)
+    found = trace(store, identity)["citations"]
+    assert [one["step"] for one in found] == list(dict.fromkeys(step for turn in example.turns for step in turn.cites))
+    for one in found:
+        place = outline("returns_abuse").step[one["step"]].place
+        assert (one["page"], tuple(one["box"]), one["document"]) == (place.page, place.box, "returns_abuse")
+        assert one["turns"] == [at for at, turn in enumerate(example.turns, 1) if one["step"] in turn.cites]
+    trace_command(ShowSettings(id=identity, workspace=shelf))
+    assert f"step {found[0]['step']}, page {found[0]['page']} · turn 2" in capsys.readouterr().out
+
+
+def test_checks_run_again_with_the_outlines_of_the_store(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(shelf, "sop_reasoning", 6, documents=("returns_abuse",))
+    checks_command(ChecksSettings(workspace=shelf, only=("conformance",), as_json=True))
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"examples": 6, "changed": 0, "counts": [{"check": CONFORMANCE, "decision": "keep", "examples": 6}]}
