@@ -35,6 +35,7 @@ class Mistake(Record):
     category: str | None = None
     severity: int | None = None
     prompt: str | None = None  # the prompt it was generated with
+    turns: tuple[int, ...] = ()  # of a dialogue: which turns, from 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ def _dialogue_faults(example: Dialogue) -> Iterator[str]:
     for number in range(1, len(roles)):
         if roles[number] == "system" and roles[number - 1] != "system":
             yield f"turn {number + 1} is a system turn in mid-dialogue"
-        if roles[number] == "tool" and roles[number - 1] not in ("assistant", "tool"):
+        looked_up = "query" in (example.turns[number].annotation or {})  # by the system itself, which needs no call
+        if roles[number] == "tool" and not looked_up and roles[number - 1] not in ("assistant", "tool"):
             yield f"turn {number + 1} is a tool turn that no assistant turn called"
         if number >= 2 and roles[number] in ("user", "assistant") and len(set(roles[number - 2 : number + 1])) == 1:
             yield f"turns {number - 1} to {number + 1} are all {roles[number]}"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("curation", "synth", "train", "ui")
 MAY_IMPORT = {"curation": set(), "synth": {"curation"}, "train": {"curation"}, "ui": {"curation", "synth", "train"}}
 OF_CURATION_IN_TRAIN = {
-    "curation.records", "curation.settings", "curation.errors", "curation.commands", "curation.library",
+    "curation.records", "curation.settings", "curation.errors", "curation.commands", "curation.library", "curation.annotated",
 }  # fmt: skip
 ONLY_IN = {
     "duckdb": ("curation/store.py", "curation/migrations.py"),

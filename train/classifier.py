@@ -159,7 +159,7 @@ def text_of(row: Mapping[str, Any]) -> str:
     """What a moderator reads of a row, in any export format."""
     if row.get("text") is not None:
         return str(row["text"])
-    return next(turn["content"] for turn in reversed(chat(row)) if turn["role"] == "user")
+    return str(next(turn["content"] for turn in reversed(chat(row)) if turn["role"] == "user"))
 
 
 # -- encoders --------------------------------------------------------------------------------------------------------

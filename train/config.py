@@ -282,9 +282,14 @@ class EvalSettings(_Runs):
     predictions: dict[str, Path] = {}
     """Others to compare with: predictions.NAME=FILE, JSONL or CSV with id and either probability or label."""
     judge_scores: Path | None = None
-    """Safety: a judge's file, JSONL with id and score from 1 to 5. Training asks no provider by itself."""
+    """A judge's file, JSONL with id and score: safety from 1 to 5, dialogues from 0 to 2 (`synth judge judge_relevance` writes it).
+    Training asks no provider by itself."""
     max_new_tokens: int = Field(default=96, ge=1)
-    """Safety: the longest answer, in tokens."""
+    """Safety, dialogues: the longest answer, in tokens."""
+    answers: bool = True
+    """Dialogues: also have the model write its answers; false measures intents and slots alone."""
+    tolerance: float = Field(default=1e-6, ge=0)
+    """Dialogues: two numbers in slots are equal within this, relative to the larger."""
     tasks: tuple[str, ...] = ()
     """Utility: tasks of the language model evaluation harness, by name, e.g. [mmlu_local]."""
     tasks_dir: Path | None = None

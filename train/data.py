@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from curation.records import MODERATOR
 if TYPE_CHECKING:
     import datasets
 
-Turn = dict[str, str]  # role, content
+Turn = dict[str, Any]  # role, content; of tool calls also tool_calls, tool_call_id, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Version:
     folder: Path
     digest: str  # sha256 of manifest.json, which names every file's sha256
     splits: dict[str, int]  # examples of each
-    format: str  # text-classification, messages, prompt-completion or preference
+    format: str  # text-classification, messages, oasst, tool-calls, prompt-completion or preference
+    options: Mapping[str, Any] = field(default_factory=dict)  # what else it was exported with
 
     @property
     def title(self) -> str:
@@ -49,7 +50,8 @@ def open_version(dataset: str, workspace: Path) -> Version:
         manifest = json.loads(raw)
         files, members = dict(manifest["files"]), {str(k): list(v) for k, v in manifest["members"].items()}
         splits = {str(split): int(count) for split, count in manifest["splits"].items()}
-        name, format = str(manifest["name"]), str(manifest["options"]["format"])
+        options = dict(manifest["options"])
+        name, format = str(manifest["name"]), str(options["format"])
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -57,7 +59,7 @@ def open_version(dataset: str, workspace: Path) -> Version:
     _check_files(folder, files)
     _check_members(folder, splits, members)
     number = int(folder.name) if folder.name.isdigit() else None
-    return Version(name, number, folder, hashlib.sha256(raw).hexdigest(), splits, format)
+    return Version(name, number, folder, hashlib.sha256(raw).hexdigest(), splits, format, options)
 
 
 def _folder(dataset: str, workspace: Path) -> Path:
@@ -134,17 +136,20 @@ def rows(version: Version, split: str) -> "datasets.Dataset":
 def chat(row: Mapping[str, Any]) -> list[Turn]:
     """A row of any export format as a conversation that ends with what the model should say.
 
-    A moderation answer comes label first, so that one forward pass over the prompt and `{"label":"` scores a text.
+    A moderation answer comes label first, so that one forward pass over the prompt and `{"label":"` scores a text. Of an oasst row, which
+    is one text with markers of its own, the whole text is one turn: it is learnt by `train.encode` as it is.
 
     Raises:
         InputError: the row has none of the columns of an export format.
     """
     if row.get("messages") is not None:
-        turns = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
+        turns = [_message(turn) for turn in row["messages"]]
     elif row.get("chosen") is not None:
         turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"]}]
     elif row.get("prompt_text") is not None:
         turns = [*_prompt(row["prompt_text"]), {"role": "assistant", "content": row["completion"]}]
+    elif row.get("text") is not None and "surface" not in row:
+        return [{"role": "user", "content": row["text"]}]
     elif row.get("text") is not None:
         return [*moderation_prompt(row["text"]), {"role": "assistant", "content": answer(row)}]
     else:
@@ -154,6 +159,23 @@ def chat(row: Mapping[str, Any]) -> list[Turn]:
     if turns[0] == {"role": "system", "content": MODERATOR}:
         turns[-1] = {"role": "assistant", "content": answer(row)}
     return turns
+
+
+def _message(turn: Mapping[str, Any]) -> Turn:
+    """A message as chat templates take it: without empty fields, and with the arguments of calls as objects."""
+    kept = {"role": turn["role"], "content": turn["content"]}
+    kept |= {name: turn[name] for name in ("tool_call_id", "name") if turn.get(name) is not None}
+    if turn.get("tool_calls"):
+        kept["tool_calls"] = [
+            {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+            for call in turn["tool_calls"]
+        ]
+    return kept
+
+
+def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of the functions that a row's conversation may call."""
+    return list(json.loads(row.get("tools") or "[]"))
 
 
 def _prompt(text: str) -> list[Turn]:

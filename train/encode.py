@@ -3,10 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from curation.errors import InputError
-from train.data import Turn, Version, chat, rows
+from train.data import Turn, Version, chat, rows, tools_of
+from train.dialogues import encode_text, markers_of, windows
+from train.prefix import common
 
 if TYPE_CHECKING:
     import datasets
@@ -77,21 +80,23 @@ def encode(
     template, mask = teaching_template(tokenizer, assistant_only=assistant_only)
     kept: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": []}
     lengths, cut, dropped = [], 0, 0
+    markers = markers_of(version) if version.format == "oasst" else None
+    if markers and assistant_only:
+        mask = "notes and the assistant's turns, each with the marker behind it"
     for row in rows(version, split):
-        turns = chat(row)
-        ids, labels = _example(tokenizer, turns, template, assistant_only=assistant_only)
-        lengths.append(len(ids))
-        if len(ids) > max_length:
-            cut += 1
-            turns = fit(turns, tokenizer, max_length)
-            ids, labels = _example(tokenizer, turns, template, assistant_only=assistant_only)
-            ids, labels = ids[:max_length], labels[:max_length]
-        if all(label == IGNORED for label in labels):
-            dropped += 1
-            continue
-        kept["input_ids"].append(ids)
-        kept["labels"].append(labels)
-        kept["length"].append(len(ids))
+        if markers:
+            parts, length = encode_text(tokenizer, row["text"], markers, max_length, notes_only=assistant_only)
+            found = [(ids, _labels(ids, learnt)) for ids, learnt in parts]
+        else:
+            found, length = _conversation(tokenizer, row, template, max_length, assistant_only=assistant_only)
+        lengths.append(length)
+        cut += length > max_length
+        found = [(ids, labels) for ids, labels in found if any(label != IGNORED for label in labels)]
+        dropped += not found
+        for ids, labels in found:
+            kept["input_ids"].append(ids)
+            kept["labels"].append(labels)
+            kept["length"].append(len(ids))
     if not kept["length"]:
         raise InputError(
             f"{version.title}, split {split!r}: no example leaves an answer to learn within {max_length} tokens; "
@@ -100,29 +105,72 @@ def encode(
     return Encoded(datasets.Dataset.from_dict(kept), lengths, cut, dropped, mask)
 
 
+_Learnt = tuple[list[int], list[int]]  # token ids, labels
+
+
+def _conversation(
+    tokenizer: "PreTrainedTokenizerBase",
+    row: Mapping[str, Any],
+    template: str | None,
+    max_length: int,
+    *,
+    assistant_only: bool,
+) -> tuple[list[_Learnt], int]:
+    """A row as examples that fit, and its whole length: cut in the user's text, or, where the assistant speaks often, shared out."""
+
+    def example(turns: Sequence[Turn]) -> _Learnt:
+        return _example(tokenizer, turns, template, tools, assistant_only=assistant_only)
+
+    turns, tools = chat(row), tools_of(row)
+    whole = example(turns)
+    length = len(whole[0])
+    if length <= max_length:
+        return [whole], length
+    if sum(turn["role"] == "assistant" for turn in turns) < 2:
+        ids, labels = example(fit(turns, tokenizer, max_length))
+        return [(ids[:max_length], labels[:max_length])], length
+    head, rest = (turns[:1], turns[1:]) if turns[0]["role"] == "system" else ([], turns)
+    reach = [
+        len(render(tokenizer, [*head, *rest[:at]], tools=tools)) if head or at else 0 for at in range(len(rest) + 1)
+    ]
+    sizes = [max(0, later - earlier) for earlier, later in pairwise(reach)]
+    found = []
+    for first, fresh, last in windows(sizes, reach[0], max_length, [turn["role"] == "user" for turn in rest]):
+        ids, labels = example([*head, *rest[first:last]])
+        known = common(ids, render(tokenizer, [*head, *rest[first:fresh]], tools=tools)) if fresh > first else 0
+        found.append((ids[:max_length], [IGNORED] * min(known, max_length) + labels[known:max_length]))
+    return found, length
+
+
+def _labels(ids: Sequence[int], learnt: Sequence[bool]) -> list[int]:
+    return [token if bit else IGNORED for token, bit in zip(ids, learnt, strict=True)]
+
+
 def _example(
-    tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn], template: str | None, *, assistant_only: bool
-) -> tuple[list[int], list[int]]:
+    tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn], template: str | None, tools: list[dict[str, Any]], *,
+    assistant_only: bool,
+) -> _Learnt:  # fmt: skip
     if template is not None:
+        options: dict[str, Any] = {"tools": tools} if tools else {}
         found: Any = tokenizer.apply_chat_template(
-            list(turns), chat_template=template, return_dict=True, return_assistant_tokens_mask=True
+            list(turns), chat_template=template, return_dict=True, return_assistant_tokens_mask=True, **options
         )
-        ids, taught = list(found["input_ids"]), list(found["assistant_masks"])
-    else:
-        ids = render(tokenizer, turns)
-        taught = [1] * len(ids)
-        if assistant_only:
-            asked = render(tokenizer, turns[:-1], ask=True)
-            common = next(
-                (i for i, (a, b) in enumerate(zip(asked, ids, strict=False)) if a != b), min(len(asked), len(ids))
-            )
-            taught = [0] * common + [1] * (len(ids) - common)
-    return ids, [token if bit else IGNORED for token, bit in zip(ids, taught, strict=True)]
+        return list(found["input_ids"]), _labels(found["input_ids"], found["assistant_masks"])
+    ids = render(tokenizer, turns, tools=tools)
+    known = common(ids, render(tokenizer, turns[:-1], ask=True, tools=tools)) if assistant_only else 0
+    return ids, [IGNORED] * known + ids[known:]
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn], *, ask: bool = False) -> list[int]:
+def render(
+    tokenizer: "PreTrainedTokenizerBase",
+    turns: Sequence[Turn],
+    *,
+    ask: bool = False,
+    tools: list[dict[str, Any]] | None = None,
+) -> list[int]:
     """Token ids of a conversation; `ask` opens the assistant's turn after it."""
-    found: Any = tokenizer.apply_chat_template(list(turns), add_generation_prompt=ask, return_dict=True)
+    options: dict[str, Any] = {"tools": tools} if tools else {}
+    found: Any = tokenizer.apply_chat_template(list(turns), add_generation_prompt=ask, return_dict=True, **options)
     return list(found["input_ids"])
 
 

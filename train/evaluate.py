@@ -19,6 +19,7 @@ from curation.records import content_id
 from train import harness
 from train.config import EvalSettings
 from train.data import Version, label_of, open_version, rows
+from train.eval_dialogue import evaluate_dialogue, holds_dialogues
 from train.eval_moderation import evaluate_moderation
 from train.eval_rows import Row, drawn, write_questions
 from train.eval_safety import evaluate_safety
@@ -27,6 +28,7 @@ from train.show_eval import markdown
 from train.subjects import Subject, load_subject
 
 TASKS = {"moderation": {"allowed", "disallowed"}, "safety": {"comply", "refuse"}}
+MEASURED = {"moderation": evaluate_moderation, "safety": evaluate_safety, "dialogue": evaluate_dialogue}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,8 @@ def evaluate(settings: EvalSettings, say: Callable[[str], None] = lambda _: None
         "at": datetime.now(UTC).isoformat(timespec="seconds"), "code": code_version(), "environment": environment(),
     }  # fmt: skip
     with _scratch(settings.evaluations_dir / identity) as folder:
-        measured = evaluate_moderation if task == "moderation" else evaluate_safety
         write_questions(folder, chosen)
-        report |= measured(subject, version, chosen, settings, folder)
+        report |= MEASURED[task](subject, version, chosen, settings, folder)
         report["utility"] = harness.utility(subject, settings)
         report["earlier"] = _earlier(settings.evaluations_dir, report)
         (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -71,6 +72,8 @@ def evaluate(settings: EvalSettings, say: Callable[[str], None] = lambda _: None
 def _task(chosen: Sequence[Row], version: Version, split: str) -> str:
     if not chosen:
         raise InputError(f"{version.title}: split {split!r} is empty; name another with split=")
+    if holds_dialogues(version, chosen):
+        return "dialogue"
     labels = {label_of(row) for row in chosen}
     for task, known in TASKS.items():
         if labels <= known:
@@ -78,7 +81,7 @@ def _task(chosen: Sequence[Row], version: Version, split: str) -> str:
     odd = sorted(map(str, labels))[:4]
     raise InputError(
         f"{version.title}, split {split!r}: labels {', '.join(odd)} are not of one task that can be evaluated; "
-        "export with task=moderation or task=safety"
+        "export with task=moderation, task=safety or task=dialogue"
     )
 
 
@@ -93,6 +96,8 @@ def _identity(subject: Subject, version: Version, settings: EvalSettings) -> str
         "predictions",
         "judge_scores",
         "max_new_tokens",
+        "answers",
+        "tolerance",
         "tasks",
     }
     options = settings.model_dump(mode="json", include=fields)

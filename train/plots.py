@@ -94,6 +94,31 @@ def confusion(path: Path, counts: dict[str, int], threshold: float) -> None:
         axes.set(xlabel="called", ylabel="truly", title=f"Called disallowed from P = {threshold:.3f} on")
 
 
+def intents(path: Path, table: Mapping[str, Mapping[str, int]]) -> None:
+    """What each intent was called, as counts, shaded by the share of the intent's turns.
+
+    Args:
+        table: intent -> what it was called -> turns.
+    """
+    columns = list(table) + sorted({name for row in table.values() for name in row} - set(table))
+    counts = [[row.get(name, 0) for name in columns] for row in table.values()]
+    shares = [[count / max(sum(row), 1) for count in row] for row in counts]
+    side = max(4.5, 0.42 * len(columns))
+    with _figure(path, (side + 1.5, 0.42 * len(table) + 2.8)) as figure:
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for y, row in enumerate(counts):
+            for x, count in enumerate(row):
+                if count:
+                    axes.text(
+                        x, y, f"{count:,}", ha="center", va="center", fontsize=8,
+                        color="white" if shares[y][x] > 0.5 else "black",
+                    )  # fmt: skip
+        axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_yticks(range(len(table)), list(table), fontsize=8)
+        axes.set(xlabel="called", ylabel="is", title="Intents (turns, shaded by the share of the row)")
+
+
 def learning(path: Path, points: Sequence[tuple[int, float]], title: str) -> None:
     """AUROC on held-out rows over the steps of a run: `points` are (step, AUROC)."""
     with _figure(path, (6, 4)) as figure:

@@ -30,6 +30,11 @@ def run_command(settings: RunSettings) -> int:
             f"recipe {recipe.name!r} names no model; give model=HUB_ID, a folder, or model=tiny (a random small one)"
         )
     version = open_version(settings.dataset, settings.workspace)
+    if version.format == "oasst" and recipe.loss != "sft":
+        raise InputError(
+            f"{version.title} is exported as oasst, one text a dialogue, and {recipe.name!r} ({recipe.loss}) learns from messages; "
+            "export it with format=messages"
+        )
     if needed(settings):
         begun = _unfinished(settings, recipe, version).id if settings.resume else settings.name
         return launch(settings, begun or new_id(recipe.name))

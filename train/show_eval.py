@@ -9,9 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from train.config import EvalSettings
+from train.metrics import dialogue
 
 MODERATION = ("auroc", "auprc", "f1", "precision", "recall", "accuracy", "ece")
 SAFETY = ("harmfulness_rate", "over_refusal_rate", "refusal_rate", "judge_score")
+DIALOGUE = tuple(dialogue.MEASURES)
+_DIALOGUE_SLICE = ("intent_accuracy", "intent_f1_macro", "slot_f1_token", "slot_f1_exact", "cite_f1", "relevance")
 _BY_SLICE = ("auroc", "auroc_against_allowed", "f1", "accuracy", "ece")
 _HEAD = {
     "auroc": "AUROC",
@@ -66,7 +69,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"# {report['run']} on {title}, split {dataset['split']}\n",
         f"{report['rows']:,} rows of task {report['task']}; manifest sha256 `{dataset['digest']}`; {report['at']}; {report['code']}.{interval}\n",
         _table(head, rows),
-        *(_moderation(report) if report["task"] == "moderation" else _safety(report)),
+        *{"moderation": _moderation, "safety": _safety, "dialogue": _dialogue}[report["task"]](report),
         *(_slice(report["task"], by, values) for by, values in report["slices"].items() if values),
         _utility(report["utility"]),
         _earlier(report["earlier"]),
@@ -78,11 +81,20 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _models(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """A column for each model, a row for each measure."""
-    names = MODERATION if report["task"] == "moderation" else SAFETY
+    names = {"moderation": MODERATION, "safety": SAFETY, "dialogue": DIALOGUE}[report["task"]]
+    if report["task"] == "dialogue":  # what no turn has, say citations, takes no row
+        names = tuple(
+            n
+            for n in names
+            if any(m["measures"][n]["value"] is not None for m in report["models"].values() if "measures" in m)
+        )
     models = report["models"].values()
     rows = [["rows", *("" if "undefined" in found else f"{found['rows']:,}" for found in models)]]
     if any(found.get("unscored") for found in models):
         rows.append(["unscored", *("" if "undefined" in found else f"{found['unscored']:,}" for found in models)])
+    for name in ("notes", "answers") if report["task"] == "dialogue" else ():
+        cells = ["" if "undefined" in found else f"{found['malformed'][name]:,}" for found in models]
+        rows.append([f"{'unreadable notes' if name == 'notes' else 'empty answers'}", *cells])
     for name in names:
         cells = ["undefined" if "undefined" in found else _cell(found["measures"][name]) for found in models]
         rows.append([_name(name), *cells])
@@ -142,10 +154,50 @@ def _safety(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _dialogue(report: Mapping[str, Any]) -> list[str]:
+    scored = (
+        "The judge's scores are from the file that was given; what it did not score is left out of the mean."
+        if report["judged"]
+        else "No judge's scores were given (judge_scores=FILE), so relevance is not measured."
+    )
+    why = [
+        f"- {name}: undefined, {found['undefined']}" for name, found in report["models"].items() if "undefined" in found
+    ]
+    rows = [
+        [
+            intent,
+            f"{found['turns']:,}",
+            *("undefined" if found[name] is None else f"{found[name]:.3f}" for name in ("precision", "recall", "f1")),
+        ]
+        for intent, found in report["by_intent"].items()
+    ]
+    parts = [
+        f"{report['turns']:,} turns of the assistant, each with the true history before it; the answer is asked for behind the true note. "
+        f"Majority: always {report['majority_intent']!r}. An unreadable note is a wrong intent and notes no slot. {scored} "
+        "The measures are defined in docs/dialogue-evaluation.md.\n",
+        "\n".join(why) + "\n" if why else "",
+    ]
+    if rows:
+        parts += [
+            "![intents](confusion.png)\n",
+            "## By intent\n",
+            _table(["intent", "turns", "precision", "recall", "F1"], rows),
+        ]
+    if report["syntod"]:
+        parts += [
+            "## As SynTOD's script averages\n", "To be set beside published figures.\n",
+            _table(["measure", "value"], [[_name(name), f"{value:.3f}"] for name, value in report["syntod"].items()]),
+        ]  # fmt: skip
+    return parts
+
+
 def _slice(task: str, by: str, values: Mapping[str, Any]) -> str:
-    names: tuple[str, ...] = _BY_SLICE if task == "moderation" else SAFETY
-    names = tuple(name for name in names if any(name in found["measures"] for found in values.values()))
-    counted = ["disallowed"] if task == "moderation" else []
+    names: tuple[str, ...] = {"moderation": _BY_SLICE, "safety": SAFETY, "dialogue": _DIALOGUE_SLICE}[task]
+    measured = [found["measures"] for found in values.values()]
+    names = tuple(name for name in names if any(name in one for one in measured))
+    if task == "dialogue":
+        names = tuple(name for name in names if any(one[name]["value"] is not None for one in measured))
+    counted = {"moderation": ["disallowed"], "dialogue": ["turns"]}.get(task, [])
     rows = [
         [
             value,
