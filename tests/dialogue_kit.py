@@ -32,12 +32,12 @@ ANSWERS = {
 
 
 def dialogues(n: int, seed: int = 0, language: str = "en") -> list[Dialogue]:
-    """n different dialogues of 3 to 7 exchanges: a search with its results first, a farewell last."""
+    """n different dialogues of 3 to 5 exchanges: a search with its results first, a farewell last."""
     chance = random.Random(seed)
     found: dict[str, Dialogue] = {}
     while len(found) < n:
         middle = [one for one in SAYS if one not in ("search_recipe", "finish_task")]
-        intents = ["search_recipe", *chance.choices(middle, k=chance.randint(1, 5)), "finish_task"]
+        intents = ["search_recipe", *chance.choices(middle, k=chance.randint(1, 3)), "finish_task"]
         one = Dialogue(language=language, scenario="recipe", turns=tuple(_turns(intents, chance)))
         found[one.id] = one
     return list(found.values())
