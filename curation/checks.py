@@ -284,7 +284,7 @@ def _pii(example: Example) -> Finding | None:
 
 CONFORMANCE = f"check:{conformance.NAME}@{conformance.VERSION}"
 CHECKS: tuple[Check, ...] = (
-    Check("schema", 1, "fields agree with each other, no blank or broken text, turns alternate", _schema),
+    Check("schema", 2, "fields agree with each other, no blank or broken text, turns alternate", _schema),
     Check("language", 1, "the text is in its declared language; code-mixing is not an error", _language),
     Check("length", 1, "neither too short to mean anything nor far too long for its surface", _length),
     Check("refusal", 1, "the generator declines, or speaks as a model, where a person should speak", _refusal),

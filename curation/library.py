@@ -27,7 +27,7 @@ class Entry:
 
 
 # folders of a prompt library that hold something else
-OTHER_KINDS = frozenset({"suites", "dialogue", "translate", "judge"})
+OTHER_KINDS = frozenset({"suites", "dialogue", "translate", "judge", "corpora"})
 
 
 def entries(folders: Sequence[Path]) -> dict[str, Entry]:
@@ -121,7 +121,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        line = text.split("\n")[mark.line] if mark else ""
+        lines = text.split("\n")
+        line = (
+            lines[mark.line] if mark and mark.line < len(lines) else ""
+        )  # what is missing at the end is marked beyond it
         tabs = "\t" in line[: len(line) - len(line.lstrip())]
         hint = "; indent with spaces, YAML allows no tabs" if tabs else ""
         raise InputError(f"{where}: broken YAML: {error.problem}{hint}") from error

@@ -210,9 +210,11 @@ class Engine:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
-def answered_slots(store: Store, prompt_id: str, model: str) -> int:
+def answered_slots(store: Store, prompt_id: str, models: Sequence[str]) -> int:
     """One more than the highest slot of this plan that was ever answered; 0 for a fresh plan."""
-    rows = store.rows("SELECT max(slot) FROM requests WHERE prompt_id = ? AND model = ?", [prompt_id, model])
+    rows = store.rows(
+        "SELECT max(slot) FROM requests WHERE prompt_id = ? AND list_contains(?, model)", [prompt_id, list(models)]
+    )
     return 0 if rows[0][0] is None else int(rows[0][0]) + 1
 
 
@@ -236,7 +238,7 @@ def answers_about(store: Store, prompt_id: str, model: str, examples: Sequence[s
     return found
 
 
-def answers(store: Store, prompt_id: str, model: str, first: int, last: int) -> dict[int, Known]:
+def answers(store: Store, prompt_id: str, models: Sequence[str], first: int, last: int) -> dict[int, Known]:
     """What was answered for slots `first` to `last` (both included): slot -> request id -> completion.
 
     Where a request was answered twice (two processes, before either was stored), the first answer stands.
@@ -245,8 +247,8 @@ def answers(store: Store, prompt_id: str, model: str, first: int, last: int) -> 
     rows = store.rows(
         f"SELECT requests.slot, {columns} FROM completions JOIN requests ON requests.id = completions.request "
         "WHERE completions.slot BETWEEN $first AND $last AND requests.slot BETWEEN $first AND $last "
-        "AND requests.prompt_id = $prompt AND requests.model = $model ORDER BY completions.made_at DESC",
-        {"first": first, "last": last, "prompt": prompt_id, "model": model},
+        "AND requests.prompt_id = $prompt AND list_contains($models, requests.model) ORDER BY completions.made_at DESC",
+        {"first": first, "last": last, "prompt": prompt_id, "models": list(models)},
     )
     found: dict[int, Known] = {}
     for slot, *row in rows:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from curation.errors import InputError, did_you_mean
 from synth import targets
 from synth.config import RunSettings
+from synth.dialogue_prompt import GraphPrompt
 from synth.grounding import check_images, groundings
 from synth.plan import Plan, Value
 from synth.programs.base import AnyPrompt
@@ -31,7 +32,7 @@ def plans(settings: RunSettings) -> list[Plan]:
         wanted = dict.fromkeys(settings.prompt, settings.n)
     else:
         raise InputError("say what to run: prompt=general_ok, or suite=moderation (`synth ls` lists both)")
-    loaded = {name: load(name, settings.prompts_dir) for name in wanted}
+    loaded = {name: _set_up(load(name, settings.prompts_dir), settings) for name in wanted}
     grounded = _groundings(loaded.values(), settings)
     chosen = [_plan(loaded[name], n, settings, grounded) for name, n in wanted.items()]
     same = {plan.prompt.fingerprint: plan.prompt for plan in chosen}
@@ -39,6 +40,20 @@ def plans(settings: RunSettings) -> list[Plan]:
         if (other := same[plan.prompt.fingerprint]) is not plan.prompt:
             raise InputError(f"{plan.prompt.path} and {other.path} ask the same; run one of them, or change its words")
     return chosen
+
+
+def _set_up(prompt: Written, settings: RunSettings) -> Written:
+    """A prompt for dialogues, as this run wants it: which graph, which corpus, who plays the user."""
+    wanted = {name: getattr(settings, name) for name in ("graph", "steer", "corpus", "user_model")}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if isinstance(prompt, GraphPrompt):
+        if len(settings.models) > 1 and "model" in prompt.axes:
+            raise InputError(f"{prompt.path}: axes.model: the name is taken by models=; call the axis otherwise")
+        return prompt.set_up(given)
+    if given or len(settings.models) > 1:
+        name = next(iter(given), "models")
+        raise InputError(f"{name}: is for dialogues along a graph, and prompt {prompt.name!r} is none; leave it out")
+    return prompt
 
 
 def _groundings(loaded: Collection[Written], settings: RunSettings) -> dict[str, Grounding]:
@@ -68,6 +83,8 @@ def _plan(prompt: Written, n: int, settings: RunSettings, grounded: Mapping[str,
     if isinstance(prompt, SopPrompt) and "image" in axes["pages"] and settings.provider != "offline":
         for grounding in grounded.values():
             check_images(grounding)
+    if len(settings.models) > 1:
+        axes["model"] = tuple(settings.models)
     return Plan(
         prompt=asked,
         n=n,

@@ -14,6 +14,10 @@ COMMANDS = {
         "Show a prompt: its grid, its messages, and a few offline examples.",
         "synth.config:ShowSettings", "synth.show_library:show_command", "prompt", "synth show meme_ok samples=5",
     ),
+    "coverage": Command(
+        "Say what dialogues have covered of their graph: states, transitions, paths.",
+        "synth.config:CoverageSettings", "synth.show_graph:coverage_command", "prompt", "synth coverage recipe",
+    ),
     "cp": Command(
         "Copy a prompt into your own folder to edit it.",
         "synth.config:CopySettings", "synth.show_library:cp_command", "prompt", "synth cp general_ok to=prompts",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from curation.config import Statuses, Words, one_or_many
 from curation.settings import Settings
@@ -11,6 +11,17 @@ from synth.providers.offline import OfflineSettings
 
 Values = Annotated[tuple[str | int, ...], BeforeValidator(one_or_many)]
 Retries = Annotated[tuple[Literal["malformed", "refusal"], ...], BeforeValidator(one_or_many)]
+
+
+class CorpusChoice(BaseModel):
+    """A user's own corpus in the place of a graph's first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    path: Path
+    """A JSONL, CSV or Parquet file."""
+    columns: dict[str, str] = {}
+    """Which column has which field, where the names differ: corpus.columns.name=title."""
 
 
 class LibrarySettings(Settings):
@@ -25,7 +36,16 @@ class PromptSettings(LibrarySettings):
 
 class ShowSettings(PromptSettings):
     samples: int = Field(default=3, ge=0, le=100)
-    """How many offline examples to draw per language."""
+    """How many offline examples to draw per language; of dialogues, how many in all."""
+    plot: Path | None = None
+    """Where to draw a dialogue graph (PNG, SVG or PDF); <workspace>/graphs/NAME.png, if not given."""
+
+
+class CoverageSettings(PromptSettings):
+    n: int = Field(default=10, ge=1)
+    """How many of the thinnest transitions to list."""
+    plot: Path | None = None
+    """Where to draw how often each state was visited; <workspace>/graphs/NAME_coverage.png, if not given."""
 
 
 class CopySettings(PromptSettings):
@@ -40,6 +60,11 @@ class CheckSettings(LibrarySettings):
 
 class AskSettings(LibrarySettings):
     """How models are asked; shared by all commands that ask."""
+
+    @property
+    def also_asked(self) -> tuple[str, ...]:
+        """Models that are asked beside `model`."""
+        return ()
 
     provider: str = "offline"
     """Who answers: offline (the prompts' own grammars, no key), anthropic, together, openai (any compatible server), transformers."""
@@ -108,8 +133,34 @@ class RunSettings(AskSettings):
     """Another seed deals the grid in another order and gives other examples."""
     max_attempts: int = Field(default=6, ge=1, le=100)
     """How often one place of the plan is asked before it is left short."""
+    models: Words = ()
+    """Several models to write dialogues along a graph, dealt evenly; model=[a,b] is the same."""
+    user_model: str | None = None
+    """Another model to play the user in dialogues along a graph."""
+    graph: str | None = None
+    """Another graph for dialogues; none asks for each dialogue at once, without a graph, to compare."""
+    steer: bool | None = None
+    """Pull the walks over a graph to transitions that were seldom taken."""
+    corpus: CorpusChoice | None = None
+    """Your own documents for a graph: corpus.path=shop.csv corpus.columns.name=title."""
     retry: Retries = ()
     """Ask again, beyond max_attempts, where answers were malformed, or refused: retry=malformed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_models(cls, given: dict[str, object]) -> dict[str, object]:
+        model = given.get("model")
+        if isinstance(model, list | tuple):
+            given = {**given, "model": model[0] if model else None, "models": [*model]}
+        elif given.get("models") and model is None:
+            models = given["models"]
+            given = {**given, "model": models[0] if isinstance(models, list | tuple) else models}
+        return given
+
+    @property
+    def also_asked(self) -> tuple[str, ...]:
+        others = (*self.models, *((self.user_model,) if self.user_model else ()))
+        return tuple(name for name in dict.fromkeys(others) if name != self.model)
 
 
 class EstimateSettings(RunSettings):

@@ -139,7 +139,7 @@ def _paid_previews(asked: Asked, slots: Sequence[Slot], settings: EstimateSettin
         max_requests=3 * len(slots) * plan.prompt.requests_each, provider=asked.provider,
     ) as opened:  # fmt: skip
         keep_prompts(opened, [plan])
-        known = answers(opened.store, plan.prompt.fingerprint, asked.model, slots[0].number, slots[-1].number)
+        known = answers(opened.store, plan.prompt.fingerprint, [asked.model], slots[0].number, slots[-1].number)
 
         async def ask(slot: Slot) -> None:
             stored = known.get(slot.number, {})

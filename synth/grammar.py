@@ -234,6 +234,34 @@ class Grammar:
         """Somebody who says one thing after the other, for texts whose course is not the grammar's to decide."""
         return Voice(self, _Draw(random.Random(seed), axes), axes)
 
+    def nth(self, field_name: str, seed: str, axes: Mapping[str, Value], number: int) -> str:
+        """One field of the `number`-th item from 0 on; its rules repeat no alternative before they have used all of them."""
+        draw = _Draw(random.Random(seed), axes)
+        for _ in range(number):
+            self._text(self.item[field_name], draw)
+            draw.fixed.clear()
+            draw.fixed_text.clear()
+        return _tidy(self._text(self.item[field_name], draw))
+
+    def names(self, field_name: str) -> set[str]:
+        """What the rules behind a field refer to that is no rule: axes and variables."""
+        found: set[str] = set()
+        rules, waiting = {"item"}, [self.item[field_name]]
+        while waiting:
+            for part in waiting.pop():
+                if not isinstance(part, Ref):
+                    continue
+                if part.name not in self.rules:
+                    found.add(part.name)
+                elif part.name not in rules:
+                    rules.add(part.name)
+                    waiting += [
+                        template
+                        for _, entry in _entries(self.rules[part.name])
+                        for template in (entry.values() if isinstance(entry, dict) else (entry,))
+                    ]
+        return found
+
     def _text(self, template: Template, draw: _Draw) -> str:
         return "".join(
             part if isinstance(part, str) else self._expand(part, draw)  # the common case stays out of a call

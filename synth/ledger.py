@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 
 from curation.errors import InputError, TilthError
 from curation.journal import Writer
@@ -21,14 +22,16 @@ class Ledger:
 
     Args:
         price: of the model that is asked; None if it is not known, which `max_usd` does not go with.
+        others: prices of further models that the run asks, by name.
         spent_usd: what earlier runs of the same plans paid, which counts towards `max_usd`.
     """
 
     def __init__(
         self, writer: Writer, traffic: Traffic, *, run: str, price: Price | None, max_tokens: int,
-        max_usd: float | None = None, spent_usd: float = 0.0,
+        max_usd: float | None = None, spent_usd: float = 0.0, others: Mapping[str, Price | None] | None = None,
     ) -> None:  # fmt: skip
-        if max_usd is not None and price is None:
+        self._others = dict(others or {})
+        if max_usd is not None and (price is None or None in self._others.values()):
             raise InputError(
                 "max_usd: the price of this model is not known; add it to pricing.yaml (docs/providers.md), or leave max_usd out"
             )
@@ -47,11 +50,11 @@ class Ledger:
 
     def keep(self, request: Request, answer: Answer, *, latency_s: float = 0.0, batch: bool = False) -> Completion:
         """Write an answer down. It is on disk when this returns, and there is no await on the way: it cannot get lost."""
-        usage = answer.usage
+        usage, price = answer.usage, self._price_of(request)
         completion = Completion(
             request=request.id, text=answer.text.encode(errors="replace").decode(), finish=answer.finish,
             input_tokens=usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
-            output_tokens=usage.output_tokens, cost_usd=self._price and self._price.cost(usage, batch=batch),
+            output_tokens=usage.output_tokens, cost_usd=price and price.cost(usage, batch=batch),
             latency_s=latency_s, model=answer.model, raw=answer.raw, at=now(),
         )  # fmt: skip
         rows = [request_row(request, completion.at), completion_row(completion, run=self._run, slot=request.slot)]
@@ -91,10 +94,13 @@ class Ledger:
 
     def worst_usd(self, request: Request, *, batch: bool = False) -> float | None:
         """What a request costs at most: every byte a token, and the longest answer. None if the price is not known."""
-        if self._price is None:
+        if (price := self._price_of(request)) is None:
             return None
         tokens_in, tokens_out = most_tokens(request, self._max_tokens)
-        return self._price.most(tokens_in, tokens_out, batch=batch)
+        return price.most(tokens_in, tokens_out, batch=batch)
+
+    def _price_of(self, request: Request) -> Price | None:
+        return self._others.get(request.model, self._price)
 
     def affordable(self, worst_usd: float) -> bool:
         return self._max_usd is None or self._spent + self._reserved + worst_usd <= self._max_usd

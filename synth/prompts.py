@@ -16,6 +16,7 @@ from curation import library
 from curation.errors import InputError, NotFound
 from curation.library import Broken
 from curation.records import EXAMPLE, LANGUAGE_NAMES, Message, Request, canonical_json, content_id
+from synth.dialogue_prompt import GraphPrompt
 from synth.grammar import Grammar
 from synth.sop_prompts import SopPrompt
 
@@ -250,8 +251,8 @@ def search_path(prompts_dir: Path | None) -> list[Path]:
     return [*given, *(folder for folder in (Path("prompts"), builtin_folder()) if folder.is_dir())]
 
 
-Written = Prompt | SopPrompt  # what the file of a prompt may hold
-_KINDS: dict[str, type[Written]] = {"single": Prompt, "sop": SopPrompt}
+Written = Prompt | SopPrompt | GraphPrompt  # what the file of a prompt may hold
+_KINDS: dict[str, type[Written]] = {"single": Prompt, "sop": SopPrompt, "graph": GraphPrompt}
 
 
 def read(path: Path) -> Written:

@@ -75,9 +75,9 @@ def run(settings: RunSettings, progress: Progress, chosen: Sequence[Plan] | None
 def locks(chosen: Sequence[Plan], settings: RunSettings) -> dict[str, str]:
     """What nobody else may do meanwhile: two processes on one plan would pay for the same answers."""
     return {
-        content_id("pl", [plan.prompt.fingerprint, settings.provider, settings.model, plan.seed]): (
-            f"a run of prompt {plan.prompt.name!r} with provider {settings.provider!r}"
-        )
+        content_id(
+            "pl", [plan.prompt.fingerprint, settings.provider, settings.model, *settings.also_asked, plan.seed]
+        ): (f"a run of prompt {plan.prompt.name!r} with provider {settings.provider!r}")
         for plan in chosen
     }
 
@@ -93,7 +93,8 @@ def keep_prompts(opened: Session, chosen: Sequence[Plan]) -> None:
 def _headline(chosen: Sequence[Plan], settings: RunSettings) -> str:
     names = chosen[0].prompt.name if len(chosen) == 1 else f"{len(chosen)} prompts"
     total, requests = sum(plan.n for plan in chosen), sum(plan.requests for plan in chosen)
-    who = f"{settings.provider} {settings.model}" if settings.model else settings.provider
+    models = ", ".join(name for name in (settings.model, *settings.also_asked) if name)
+    who = f"{settings.provider} {models}" if models else settings.provider
     how = " in batches" if settings.mode == "batch" else ""
     return f"{names}: {total:,} examples in {requests:,} requests{how}, provider {who}, workspace {settings.workspace}"
 
@@ -138,7 +139,8 @@ class Filling:
         self._produce = PROGRAMS[plan.prompt.program]
         self._max_attempts = settings.max_attempts
         self._retry = settings.retry
-        self._answered = answered_slots(opened.store, plan.prompt.fingerprint, self._asking.model)
+        self._models = tuple(filter(None, (self._asking.model, settings.model, *settings.also_asked)))
+        self._answered = answered_slots(opened.store, plan.prompt.fingerprint, self._models)
         self._owner: dict[int, int] = {}  # text -> the lowest slot that came up with it
         self._places: dict[int, Place] = {}  # of slots that are at work, or did not get all they want from one answer
         self._short: set[int] = set()
@@ -147,7 +149,7 @@ class Filling:
         """The stored answers of slots `first` to `last`."""
         if first >= self._answered:
             return {}
-        return answers(self._store, self.plan.prompt.fingerprint, self._asking.model, first, last)
+        return answers(self._store, self.plan.prompt.fingerprint, self._models, first, last)
 
     async def fill(self, slot: Slot, known: Known) -> None:
         """Ask until the slot owns as many texts as it wants."""

@@ -26,7 +26,7 @@ from synth.providers.base import Provider
 from synth.tally import Tally, Traffic
 
 SPENT = """
-WITH mine AS (SELECT DISTINCT id FROM requests WHERE model = $model AND list_contains($prompts, prompt_id))
+WITH mine AS (SELECT DISTINCT id FROM requests WHERE list_contains($models, model) AND list_contains($prompts, prompt_id))
 SELECT coalesce((SELECT sum(cost_usd) FROM completions SEMI JOIN mine ON completions.request = mine.id), 0)
     + coalesce((SELECT sum(cost_usd) FROM losses SEMI JOIN mine ON losses.request = mine.id), 0)
 """
@@ -115,6 +115,7 @@ def session(
     store = Store(settings.workspace)
     price = price_of(settings, provider.name if provider else settings.provider, settings.model)
     provider = provider or connect(settings, plans=plans, assets=settings.workspace / "assets", price=price)
+    others = {name: price_of(settings, provider.name, name) for name in settings.also_asked}
     model = settings.model or (provider.model(plans[0].prompt) if plans else "")
     described = canonical_json(settings.model_dump(mode="json", exclude={"workspace", "as_json"}))
     started = now()
@@ -127,7 +128,11 @@ def session(
         if settings.mode == "live":
             _refuse_what_is_in_batches(store, spent_on, provider.name, model)
         writer.append([("runs", (run, described, version("tilth"), utc(started)))], durable=True)
-        spent = store.rows(SPENT, {"model": model, "prompts": list(spent_on)})[0][0] if settings.max_usd else 0.0
+        spent = (
+            store.rows(SPENT, {"models": [model, *others], "prompts": list(spent_on)})[0][0]
+            if settings.max_usd
+            else 0.0
+        )
         ledger = Ledger(
             writer,
             traffic,
@@ -136,6 +141,7 @@ def session(
             max_tokens=settings.max_tokens,
             max_usd=settings.max_usd,
             spent_usd=spent,
+            others=others,
         )
         desk = None
         if settings.mode == "batch":

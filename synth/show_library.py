@@ -14,6 +14,8 @@ from curation.errors import InputError
 from curation.library import Broken
 from curation.records import LANGUAGE_NAMES
 from synth.config import CheckSettings, CopySettings, LibrarySettings, ShowSettings
+from synth.dialogue_prompt import GraphPrompt
+from synth.graph import graph_folders, load_graphs
 from synth.prompts import Prompt, Written, load_all, read, search_path
 from synth.rubrics import Rubric, load_rubrics, read_rubric, rubric_folders
 from synth.sop_prompts import SopPrompt
@@ -38,6 +40,9 @@ def ls_command(settings: LibrarySettings) -> int:
         if isinstance(prompt, Broken):
             table.add_row(prompt.name, "broken", "", prompt.error, style="red")
             continue
+        if isinstance(prompt, GraphPrompt):
+            table.add_row(prompt.name, "dialogue", f"{_cells(prompt):,}", prompt.description)
+            continue
         table.add_row(
             prompt.name,
             str(prompt.labels.get("label") or prompt.labels.get("behaviour", "")),
@@ -52,6 +57,11 @@ def ls_command(settings: LibrarySettings) -> int:
             console.print(f"suite {name}: broken: {error}", style="red", soft_wrap=True)
             continue
         console.print(f"suite {name}: {sum(wanted.values()):,} examples of {len(wanted)} prompts")
+    for graph in load_graphs(graph_folders(settings.prompts_dir)):
+        if isinstance(graph, Broken):
+            console.print(f"graph {graph.name}: broken: {graph.error}", style="red", soft_wrap=True)
+        else:
+            console.print(f"graph {graph.name} ({len(graph.states)} states): {graph.description}", soft_wrap=True)
     for rubric in rubrics:
         if isinstance(rubric, Broken):
             console.print(f"rubric {rubric.name}: broken: {rubric.error}", style="red", soft_wrap=True)
@@ -75,6 +85,11 @@ def _cells(prompt: Written) -> int:
 def _described(prompt: Written | Rubric | Broken) -> dict[str, object]:
     if isinstance(prompt, Broken):
         return {"name": prompt.name, "path": str(prompt.path), "broken": prompt.error}
+    if isinstance(prompt, GraphPrompt):
+        return {
+            **prompt.model_dump(mode="json", exclude={"system", "user"}), "cells": _cells(prompt),
+            "fingerprint": prompt.fingerprint,
+        }  # fmt: skip
     if isinstance(prompt, Rubric):
         return {**prompt.model_dump(mode="json", exclude={"system", "user"}), "fingerprint": prompt.fingerprint}
     return {
@@ -91,6 +106,10 @@ def show_command(settings: ShowSettings) -> int:
     prompt = read(entry.path)
     if isinstance(prompt, SopPrompt):
         return _show_sop(prompt, as_json=settings.as_json)
+    if isinstance(prompt, GraphPrompt):
+        from synth.show_graph import show_graph_prompt
+
+        return show_graph_prompt(prompt, settings)
     first = {axis: values[0] for axis, values in prompt.axes.items()}
     messages = prompt.messages(prompt.language[0], first, prompt.per_request)
     samples = {
@@ -198,6 +217,32 @@ def cp_command(settings: CopySettings) -> int:
     return 0
 
 
+def _proved(prompt: Written) -> Written:
+    """The prompt, when its graph is shown to be sound: every state reachable, every walk able to end.
+
+    Raises:
+        InputError: it is not, or its corpora cannot be read.
+    """
+    if isinstance(prompt, GraphPrompt):
+        prompt.chain  # noqa: B018  (enumerating is the proof)
+    return prompt
+
+
+def _proved_or_broken(prompt: Written | Broken) -> Written | Broken:
+    try:
+        return prompt if isinstance(prompt, Broken) else _proved(prompt)
+    except InputError as error:
+        return Broken(prompt.name, prompt.path, str(error))
+
+
+def _proof(prompt: GraphPrompt) -> str:
+    chain = prompt.chain
+    return (
+        f"{len(chain.graph.states)} states reachable, every walk can end: all {len(chain.nodes):,} combinations of state and "
+        "memory enumerated"
+    )
+
+
 def check_command(settings: CheckSettings) -> int:
     folders = search_path(settings.prompts_dir)
     if settings.prompt:
@@ -205,11 +250,16 @@ def check_command(settings: CheckSettings) -> int:
         for name in settings.prompt:
             entry, is_rubric = _find(name, settings.prompts_dir)
             try:
-                found.append(read_rubric(entry.path) if is_rubric else read(entry.path))
+                found.append(read_rubric(entry.path) if is_rubric else _proved(read(entry.path)))
             except InputError as error:
                 found.append(Broken(entry.name, entry.path, str(error)))
     else:
-        found = [*load_all(folders), *load_rubrics(rubric_folders(settings.prompts_dir))]
+        graphs = load_graphs(graph_folders(settings.prompts_dir))
+        found = [
+            *map(_proved_or_broken, load_all(folders)),
+            *(one for one in graphs if isinstance(one, Broken)),
+            *load_rubrics(rubric_folders(settings.prompts_dir)),
+        ]
         for suite in library.entries(suite_folders(settings.prompts_dir)).values():
             try:
                 load_suite(suite.name, settings.prompts_dir)
@@ -226,9 +276,11 @@ def check_command(settings: CheckSettings) -> int:
         for one in found:
             if isinstance(one, Broken):
                 print(f"broken  {one.error}")
-            else:
-                about = "rubric" if isinstance(one, Rubric) else f"{_cells(one):,} cells"
-                print(f"ok      {one.name}  ({about})")
+                continue
+            about = "rubric" if isinstance(one, Rubric) else f"{_cells(one):,} cells"
+            if isinstance(one, GraphPrompt):
+                about += f"; {_proof(one)}"
+            print(f"ok      {one.name}  ({about})")
     if broken:
         raise InputError(f"{len(broken)} of {len(found)} files cannot be used; the reasons are above")
     return 0

@@ -2,14 +2,18 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
+from curation.store import Store
 from synth.choice import plans
 from synth.config import RunSettings
 from synth.confirm import confirm_run
+from synth.dialogue_prompt import GraphPrompt
+from synth.plan import Plan
 from synth.progress import Progress, cost, duration, most_common
 from synth.run import Report, run
 
@@ -27,6 +31,7 @@ def run_command(settings: RunSettings) -> int:
         )
     else:
         _print_report(console, report, settings, took)
+        _print_coverage(console, chosen, settings)
     if report.stopped and report.stopped.startswith("interrupted"):
         return 130
     return 0 if report.complete else 1
@@ -53,7 +58,7 @@ def _print_report(console: Console, report: Report, settings: RunSettings, took:
             f"faults met: {_counts(traffic.faults)}",
             soft_wrap=True,
         )
-    where = "" if str(settings.workspace) == "workspace" else f" workspace={settings.workspace}"
+    where = _where(settings)
     if report.complete:
         console.print(f"Next:  curate stats{where}\n       curate export name=moderation{where}", soft_wrap=True)
         return
@@ -88,6 +93,23 @@ def _print_report(console: Console, report: Report, settings: RunSettings, took:
         + "a larger max_attempts for the rest; `curate ls status=dropped` shows what the checks refused",
         soft_wrap=True,
     )
+
+
+def _print_coverage(console: Console, chosen: Sequence[Plan], settings: RunSettings) -> None:
+    """What the workspace's dialogues have covered of each graph that was run."""
+    graphs = [plan.prompt for plan in chosen if isinstance(plan.prompt, GraphPrompt)]
+    if not graphs:
+        return
+    from synth.show_graph import coverage_line, covered
+
+    store = Store(settings.workspace, create=False)
+    for prompt in graphs:
+        console.print(coverage_line(prompt, covered(prompt, store)), soft_wrap=True)
+    console.print(f"Coverage: synth coverage {graphs[0].name}" + _where(settings), soft_wrap=True)
+
+
+def _where(settings: RunSettings) -> str:
+    return "" if str(settings.workspace) == "workspace" else f" workspace={settings.workspace}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -45,13 +45,13 @@ def test_a_clean_example_gets_one_keep_that_names_all_checks() -> None:
     assert verdict.decision is Decision.KEEP
     assert verdict.example == example.id
     assert re.fullmatch(r"check:all@7-[0-9a-f]{4}", verdict.by)
-    assert verdict.reason == "schema@1 language@1 length@1 refusal@1 label_leak@1 placeholder@1 pii@1"
+    assert verdict.reason == "schema@2 language@1 length@1 refusal@1 label_leak@1 placeholder@1 pii@1"
 
 
 def test_each_finding_is_a_verdict_of_its_own() -> None:
     verdicts = run_checks(post("Call me at 9123 4567, {{ name }}", severity=2))
     assert {verdict.by: verdict.decision for verdict in verdicts} == {
-        "check:schema@1": Decision.DROP,
+        "check:schema@2": Decision.DROP,
         "check:placeholder@1": Decision.DROP,
         "check:pii@1": Decision.FLAG,
     }
@@ -60,7 +60,7 @@ def test_each_finding_is_a_verdict_of_its_own() -> None:
 def test_only_runs_the_named_checks_and_says_which_passed() -> None:
     [verdict] = run_checks(post("Call me at 9123 4567"), only={"language", "schema"})
     assert verdict.decision is Decision.KEEP
-    assert verdict.reason == "schema@1 language@1"
+    assert verdict.reason == "schema@2 language@1"
     assert verdict.by != run_checks(post("hello there"))[0].by
 
 

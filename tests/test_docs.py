@@ -37,6 +37,10 @@ def test_every_command_on_sops_runs(tmp_path: Path) -> None:
     run_page("docs/sop.md", tmp_path, least=7, timeout_s=120)
 
 
+def test_every_command_of_the_dialogue_page_runs(tmp_path: Path) -> None:
+    run_page("docs/dialogue.md", tmp_path, least=5, timeout_s=180)
+
+
 def test_the_readme_opens_with_the_two_commands() -> None:
     opening = (ROOT / "README.md").read_text(encoding="utf-8")[:200]
     assert "make demo" in opening

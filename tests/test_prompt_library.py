@@ -16,7 +16,8 @@ from synth.prompts import Prompt, builtin_folder, load_all, search_path
 from synth.run import run
 from synth.suites import load_suite, suite_folders
 
-PROMPTS = [prompt for prompt in load_all([builtin_folder()]) if isinstance(prompt, Prompt)]
+ALL = load_all([builtin_folder()])
+PROMPTS = [prompt for prompt in ALL if isinstance(prompt, Prompt)]
 WANTED = {
     "general_ok", "general_harmful", "harmful_race", "harmful_religion", "harmful_gender", "harmful_sexuality",
     "harmful_nationality", "harmful_disability", "meme_ok", "meme_harmful", "listing_ok", "listing_harassment",
@@ -28,10 +29,10 @@ WANTED = {
 
 def test_no_prompt_of_the_library_is_missing_or_broken() -> None:
     files = [path for path in builtin_folder().rglob("*.yaml") if not OTHER_KINDS & set(path.parts)]
-    loaded = [prompt for prompt in load_all([builtin_folder()]) if not isinstance(prompt, Broken)]
+    loaded = [prompt for prompt in ALL if not isinstance(prompt, Broken)]
     assert {prompt.name for prompt in loaded} == {path.stem for path in files}
     assert {prompt.name for prompt in PROMPTS} >= WANTED
-    assert len(loaded) == len(files) >= 30  # those on documents are tested in test_synth_sop
+    assert len(loaded) == len(files) >= 33  # those on documents and graphs are tested in test_synth_sop and _dialogues
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.name)
