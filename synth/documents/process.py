@@ -18,6 +18,8 @@ from synth.documents.refusal import Refused
 
 MOST_HEAD = 64 << 20  # bytes of one answer but for its image
 START_S = 60
+# without its layout model, which is not used and takes PyMuPDF most of its time to import
+_START = "import sys; sys.modules['pymupdf.layout'] = None; from synth.documents.worker import main; main()"
 STALE_AFTER = 40  # documents; a reader's memory never shrinks
 
 
@@ -82,7 +84,7 @@ class Reader:
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "synth.documents.worker", json.dumps(self._limits.plain())],
+                [sys.executable, "-c", _START, json.dumps(self._limits.plain())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
             try:

@@ -86,7 +86,3 @@ def _within(seconds: float) -> None:
     soft = int(used.ru_utime + used.ru_stime + seconds) + 2
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-
-
-if __name__ == "__main__":
-    main()
