@@ -2,7 +2,7 @@
 
 Rules read the forms that procedures are written in: numbered steps, alone or under numbered headings; `If C, go to step 7; otherwise go to
 step 2`, `如果C，转到第7步；否则转到第2步`; `Only if C: ...`; a table of evidence, and `Evidence: E1 order number` beneath the steps that want it; headings
-that begin with `Outcome`. What is written otherwise becomes a plain action, to be put right by hand or by a model.
+that begin with `Outcome`. What is written otherwise becomes a plain action, to be put right by hand.
 """
 
 import re
@@ -82,8 +82,8 @@ def outline_of(document: Document) -> Outline:
     groups = list(_groups(blocks, evidence))
     if not any(group.steps or not group.outcome for group in groups):
         raise InputError(
-            f"{document.path}: no numbered steps found; write its outline by hand (`synth outline documents=... to=outlines`), "
-            "or have a model make it: provider=... model=..."
+            f"{document.path}: no numbered steps found; write its outline by hand, as YAML, and give it: "
+            "`synth outline edited=FILE by=NAME`"
         )
     steps = _Steps(groups, evidence, language)
     return Outline(

@@ -89,7 +89,7 @@ def csv(text: str | bytes, words: str, *says: str) -> Bad:
 
 WORDS = [
     bad("synth rnu", "no command 'rnu'", "Did you mean 'run'?"),
-    bad("synth --frobnicate", "no command '--frobnicate'", "Known: batches, check, cp"),
+    bad("synth --frobnicate", "no command '--frobnicate'", "Known: answer, batches, check, coverage, cp"),
     bad("curate lss", "no command 'lss'", "Did you mean 'ls'?"),
     bad("synth run --frobnicate", "unknown flag '--frobnicate'", "key=value", "`synth run --help`"),
     bad("synth run plain -n 5", "unknown flag '-n'", "key=value"),
