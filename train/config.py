@@ -282,7 +282,7 @@ class EvalSettings(_Runs):
     predictions: dict[str, Path] = {}
     """Others to compare with: predictions.NAME=FILE, JSONL or CSV with id and either probability or label."""
     judge_scores: Path | None = None
-    """A judge's file, JSONL with id and score: safety from 1 to 5, dialogues from 0 to 2 (`synth judge judge_relevance` writes it).
+    """A judge's file, JSONL with id and score: safety from 1 to 5, dialogues from 0 to 2.
     Training asks no provider by itself."""
     max_new_tokens: int = Field(default=96, ge=1)
     """Safety, dialogues: the longest answer, in tokens."""
