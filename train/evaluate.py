@@ -60,7 +60,8 @@ def evaluate(settings: EvalSettings, say: Callable[[str], None] = lambda _: None
         "at": datetime.now(UTC).isoformat(timespec="seconds"), "code": code_version(), "environment": environment(),
     }  # fmt: skip
     with _scratch(settings.evaluations_dir / identity) as folder:
-        write_questions(folder, chosen)
+        if task != "dialogue":  # whose answers.jsonl has the history of each turn
+            write_questions(folder, chosen)
         report |= MEASURED[task](subject, version, chosen, settings, folder)
         report["utility"] = harness.utility(subject, settings)
         report["earlier"] = _earlier(settings.evaluations_dir, report)
