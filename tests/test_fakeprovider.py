@@ -484,7 +484,9 @@ def test_the_same_key_gets_the_same_answer_and_another_key_another(server: FakeP
 def test_every_prompt_of_the_library_gets_items_that_pass_our_checks() -> None:
     texts, sizes, seen = set(), [], 0
     for prompt in prompts.load_all([prompts.builtin_folder()]):
-        assert isinstance(prompt, prompts.Prompt)
+        assert not isinstance(prompt, prompts.Broken)
+        if not isinstance(prompt, prompts.Prompt):
+            continue  # what a program asks in several steps is tested with that program
         cell = {axis: values[-1] for axis, values in prompt.axes.items()}
         for code in prompt.language:
             *system, user = (turn.content for turn in prompt.messages(code, cell, 5))
