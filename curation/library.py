@@ -27,7 +27,7 @@ class Entry:
 
 
 # folders of a prompt library that hold something else
-OTHER_KINDS = frozenset({"suites", "dialogue", "translate", "judge", "corpora"})
+OTHER_KINDS = frozenset({"suites", "dialogue", "translate", "judge", "corpora", "outline"})
 
 
 def entries(folders: Sequence[Path]) -> dict[str, Entry]:

@@ -35,7 +35,7 @@ COMMANDS = {
         "synth.config:RenderSettings", "synth.show_render:render_command", "documents", "synth render docs/examples/sops",
     ),
     "outline": Command(
-        "Show the outline of an SOP: steps, conditions, branches, evidence; write it down to edit, and take it back.",
+        "Show the outline of an SOP, by rule or read by a model; write it down to edit, and take it back.",
         "synth.config:OutlineSettings", "synth.show_outline:outline_command", "documents",
         "synth outline returns_abuse to=outlines",
     ),

@@ -223,7 +223,9 @@ class RenderSettings(RenderingSettings):
     """Draw a contact sheet of each document."""
 
 
-class OutlineSettings(Settings):
+class OutlineSettings(AskSettings):
+    """`provider` and `model` say who reads the outlines; offline, they are made by rule."""
+
     documents: Words = ()
     """SOPs to outline: names of rendered documents, files or folders."""
     to: Path | None = None
@@ -234,6 +236,12 @@ class OutlineSettings(Settings):
     """Who edited it; your login, if not given."""
     rule: bool = False
     """Make the outline by rule once more, though there is one. One that a person edited stands all the same."""
+    images: bool = True
+    """Show a model the pages as images too, and not only their text."""
+    instruction: str = "sop_outline"
+    """What a model is told: a file of prompts/outline, or a path."""
+    max_tokens: int = Field(default=16_000, ge=1)
+    """The longest answer, in tokens (thinking included)."""
 
 
 class BatchesSettings(Settings):

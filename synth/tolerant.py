@@ -4,6 +4,7 @@ A value is read whole or not at all, and no text in it is ever altered: where mo
 none. (Libraries that repair JSON guess instead: they close what was cut off and so keep half a text as if it were one.)
 """
 
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -173,6 +174,25 @@ def read(text: str, at: int) -> tuple[Any, int]:
         Unreadable: none does, or it is not whole.
     """
     return _Reader(text).value(at, 0)
+
+
+def only_object(text: str, wanted: str) -> dict[str, Any] | str:
+    """The one object in an answer that has the field `wanted`, or why there is none."""
+    place = text.find("{")
+    if place < 0:
+        return "no JSON object in the answer" if text.strip() else "empty answer"
+    try:
+        value: Any = json.JSONDecoder(strict=False).raw_decode(text, place)[0]
+    except ValueError:
+        try:
+            value = read(text, place)[0]
+        except Unreadable as wrong:
+            return "broken JSON, cut off" if wrong.cut else f"broken JSON: {wrong.why}"
+    if isinstance(value, dict) and wanted not in value and len(value) == 1:
+        value = next(iter(value.values()))
+    if not isinstance(value, dict) or wanted not in value:
+        return f"the answer lacks {wanted!r}"
+    return value
 
 
 def unescaped(text: str, at: int) -> tuple[str, int]:

@@ -1,7 +1,6 @@
 """One request, one example that rests on an SOP: a dialogue over its outline, or a question about it."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -99,7 +98,7 @@ def read(
     completion: Completion, task: str, language: str, outline: Outline, *, scenario: str, images: tuple[str, ...]
 ) -> Dialogue | QA | str:
     """The example in an answer, or why there is none. A dialogue is read whole or not at all: half of one would end too early."""
-    found = _object(completion.text, "turns" if task == "dialogue" else "question")
+    found = tolerant.only_object(completion.text, "turns" if task == "dialogue" else "question")
     if isinstance(found, str):
         return f"{found}, as it reached max_tokens" if completion.finish is Finish.LENGTH else found
     case = ("gives", "lacks", "facts")
@@ -122,22 +121,3 @@ def read(
     except ValidationError as error:
         first = error.errors()[0]
         return f"not a {task} example: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
-def _object(text: str, wanted: str) -> Mapping[str, Any] | str:
-    """The one object in an answer that has the field `wanted`."""
-    place = text.find("{")
-    if place < 0:
-        return "no JSON object in the answer" if text.strip() else "empty answer"
-    try:
-        value: Any = json.JSONDecoder(strict=False).raw_decode(text, place)[0]
-    except ValueError:
-        try:
-            value = tolerant.read(text, place)[0]
-        except tolerant.Unreadable as wrong:
-            return "broken JSON, cut off" if wrong.cut else f"broken JSON: {wrong.why}"
-    if isinstance(value, dict) and wanted not in value and len(value) == 1:
-        value = next(iter(value.values()))
-    if not isinstance(value, dict) or wanted not in value:
-        return f"the answer lacks {wanted!r}"
-    return value

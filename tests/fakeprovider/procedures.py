@@ -9,6 +9,9 @@ from . import prose
 
 _OUTLINE = "The SOP as an outline, one JSON object a line:\n"
 _CASE = re.compile(r'^\s*(\{"(?:way|done|about)".*\})\s*$', re.M)
+_PAGES = re.compile(r"^\[page (\d+)\]$", re.M)
+_NUMBERED = re.compile(r"^(\d+(?:\.\d+)*)[.、]? (.+)$")
+_ON = re.compile(r"(?:go to step|转到第) ?(\d+(?:\.\d+)*)")
 _EMPTY: dict[str, Any] = {"cites": [], "asks": [], "gives": [], "lacks": [], "facts": []}
 
 
@@ -17,8 +20,10 @@ def answer(dice: random.Random, language: str, system: str, user: str, *, whole:
 
     Args:
         whole: every field is there, empty or not, as a schema demands.
-        skips: a step is left out, as careless models do.
+        skips: a step is left out, as careless models do; of an outline, one is made up.
     """
+    if '"answered_by"' in user and _PAGES.search(user):
+        return json.dumps(_outline(user, language, invents=skips), ensure_ascii=False)
     place, found = system.find(_OUTLINE), _CASE.search(user)
     if place < 0 or found is None:
         return None
@@ -38,6 +43,35 @@ def answer(dice: random.Random, language: str, system: str, user: str, *, whole:
     if whole:
         made = {"turns": [{**_EMPTY, **turn} for turn in made["turns"]]} if "turns" in made else {**_EMPTY, **made}
     return json.dumps(made, ensure_ascii=False)
+
+
+def _outline(user: str, language: str, *, invents: bool) -> dict[str, Any]:
+    """The numbered lines of the pages as steps: those that send elsewhere are decisions, the last is an outcome."""
+    parts = _PAGES.split(user)
+    found = [
+        (match[1], match[2], int(page))
+        for page, text in zip(parts[1::2], parts[2::2], strict=True)
+        for line in text.split("\n")
+        if (match := _NUMBERED.match(line)) is not None and "." in match[1]
+    ]
+    ids = [number for number, _, _ in found]
+    steps: list[dict[str, Any]] = []
+    for at, (number, text, page) in enumerate(found):
+        goes = [
+            to
+            for name in _ON.findall(text)
+            if (to := next((one for one in ids if f"{one}.".startswith(f"{name}.")), None))
+        ]
+        on = [*dict.fromkeys(goes)] if at < len(found) - 1 else []
+        steps.append({
+            "id": number, "kind": "decision" if len(on) > 1 else "action", "text": text, "page": page, "when": "", "evidence": [],
+            "branches": [{"when": text[: 12 + 9 * place], "to": to} for place, to in enumerate(on)] if len(on) > 1 else [],
+            "then": on[0] if len(on) == 1 else "", "answered_by": "record",
+        })  # fmt: skip
+    steps[-1] |= {"kind": "outcome", "then": ""}
+    if invents:
+        steps[1]["text"] = "Ask for the name of the customer's first pet and write it on the wall."
+    return {"language": language, "evidence": [], "steps": steps}
 
 
 def _read(text: str) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
