@@ -10,7 +10,7 @@ from curation.errors import InputError
 from curation.records import Decision, Generated, Moderation, Verdict
 from curation.review.decide import decided, edited, undone
 from curation.review.index import refresh
-from curation.review.queue import Filters, Queue, cards, choices, cluster, contested, count, everything, window
+from curation.review.queue import Filters, Queue, cards, choices, cluster, contested, draw, everything
 from curation.store import Store
 from curation.tables import TableRow, example_row, origin_row, verdict_row
 
@@ -47,11 +47,11 @@ def test_what_a_judge_is_unsure_of_comes_first_and_what_was_decided_comes_no_mor
              for number, one in enumerate(posts)]  # fmt: skip
     add(store, [verdict_row(one) for one in judge])
     queue = Queue("ann", overlap=0)
-    assert window(store, queue) == [one.id for one in reversed(posts)], "0.39 is the nearest to 0.5"
-    assert window(store, queue, leave_out=[posts[39].id], limit=2) == [posts[38].id, posts[37].id]
+    assert draw(store, queue)[0] == [one.id for one in reversed(posts)], "0.39 is the nearest to 0.5"
+    assert draw(store, queue, leave_out=[posts[39].id], limit=2)[0] == [posts[38].id, posts[37].id]
     add(store, decided([posts[39].id], "ann", Decision.KEEP))
-    assert window(store, queue)[0] == posts[38].id
-    assert window(store, Queue("ann", mine=True)) == [posts[39].id]
+    assert draw(store, queue)[0][0] == posts[38].id
+    assert draw(store, Queue("ann", mine=True))[0] == [posts[39].id]
 
 
 def test_orders_and_filters(workspace: Path) -> None:
@@ -64,8 +64,8 @@ def test_orders_and_filters(workspace: Path) -> None:
                 verdict_row(Verdict(example=rare.id, by="judge:j@1", decision=Decision.KEEP, score=1, at=AT)),
                 *(verdict_row(Verdict(example=one.id, by="check:pii@1", decision=Decision.KEEP, at=AT)) for one in posts)])  # fmt: skip
     for order in ("newest", "disagreement", "thin"):
-        assert window(store, Queue("ann", order=order))[0] == rare.id, order  # type: ignore[arg-type]
-    drawn = [window(store, Queue("ann", order="audit", seed=seed)) for seed in (1, 1, 2)]
+        assert draw(store, Queue("ann", order=order))[0][0] == rare.id, order  # type: ignore[arg-type]
+    drawn = [draw(store, Queue("ann", order="audit", seed=seed))[0] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
     assert sorted(drawn[0]) == sorted(drawn[2])
@@ -74,7 +74,7 @@ def test_orders_and_filters(workspace: Path) -> None:
         (Filters(status=("dropped",), category=("spam",)), 1), (Filters(text="POST 1"), 12), (Filters(task=("qa",)), 0),
     ):  # fmt: skip
         queue = Queue("ann", filters=filters)
-        assert count(store, queue) == len(window(store, queue)) == len(everything(store, queue)) == expected
+        assert draw(store, queue)[1] == len(draw(store, queue)[0]) == len(everything(store, queue)) == expected
     assert choices(store)["prompt"] == ["p"]
     with pytest.raises(InputError, match="Did you mean 'newest'"):
         Queue("ann", order="newst")  # type: ignore[arg-type]

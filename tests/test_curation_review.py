@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.records import Decision, Generated, Moderation, Verdict
+from curation.review import index
 from curation.review.index import behind, refresh
 from curation.store import Store
 from curation.tables import example_row, origin_row, verdict_row
@@ -26,7 +27,10 @@ def add(store: Store, *rows: tuple[str, tuple[object, ...]]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_index_says_what_the_status_view_says_after_any_verdicts(workspace: Path, seed: int) -> None:
+def test_the_index_says_what_the_status_view_says_after_any_verdicts(
+    workspace: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_AT_ONCE", (3, 1000)[seed % 2])
     dice, store = random.Random(seed), Store(workspace)
     posts = [post(number) for number in range(12)]
     for step in range(8):

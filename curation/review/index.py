@@ -27,7 +27,7 @@ _FOLD = """
 WITH words AS (
     SELECT example, author, max(made_at) AS made_at,
         arg_max({{'decision': decision, 'labels': labels, 'score': score}}, (made_at, id)) AS word
-    FROM verdicts {of_fresh} GROUP BY example, author
+    FROM verdicts WHERE {part_of_example} GROUP BY example, author
 ),
 folded AS (
     SELECT example,
@@ -53,7 +53,7 @@ folded AS (
 ),
 made AS (
     SELECT example, list_sort(list_distinct(list(prompt))) AS prompts
-    FROM origins {of_fresh} WHERE prompt IS NOT NULL GROUP BY example
+    FROM origins WHERE prompt IS NOT NULL AND {part_of_example} GROUP BY example
 )
 INSERT INTO review
 SELECT examples.id, task, language, label, category, severity,
@@ -71,8 +71,10 @@ SELECT examples.id, task, language, label, category, severity,
     greatest(len(list_distinct(list_append(coalesce(judges_say, []), checks_say))) - 1, 0)
         + greatest(len(list_distinct(list_append(coalesce(judged_labels, []), label))) - 1, 0),
     coalesce(prompts, []), made_at
-FROM examples {only_fresh} LEFT JOIN folded ON folded.example = examples.id LEFT JOIN made ON made.example = examples.id
+FROM examples LEFT JOIN folded ON folded.example = examples.id LEFT JOIN made ON made.example = examples.id
+WHERE {part_of_id}
 """
+_AT_ONCE = 125_000  # examples that are folded together: bounds the memory, about 0.4 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +116,17 @@ def refresh(store: Store) -> int:
         )  # a table that has shrunk was changed by hand: its row numbers say nothing any more
         if whole:
             connection.execute("DELETE FROM review")
-            connection.execute(_fold(of_fresh="", only_fresh=""))
             count = there.examples
         else:
             connection.execute(
                 _FRESH, {"examples": taken.examples, "verdicts": taken.verdicts, "origins": taken.origins}
             )
-            connection.execute("DELETE FROM review WHERE example IN (SELECT example FROM fresh)")
-            connection.execute(
-                _fold(
-                    of_fresh="SEMI JOIN fresh USING (example)",
-                    only_fresh="SEMI JOIN fresh ON fresh.example = examples.id",
-                )
-            )
+            connection.execute("DELETE FROM review WHERE example IN (FROM fresh)")
             row = connection.execute("SELECT count(*) FROM fresh").fetchone()
             count = int(row[0]) if row else 0
+        parts = count // _AT_ONCE + 1
+        for part in range(parts):
+            connection.execute(_fold(part, parts, whole=whole))
         connection.execute(
             "UPDATE review_mark SET examples = ?, verdicts = ?, origins = ?",
             [there.examples, there.verdicts, there.origins],
@@ -136,8 +134,12 @@ def refresh(store: Store) -> int:
     return count
 
 
-def _fold(*, of_fresh: str, only_fresh: str) -> str:
-    return _FOLD.format(of_fresh=of_fresh, only_fresh=only_fresh, adjudicator=ADJUDICATOR)
+def _fold(part: int, parts: int, *, whole: bool) -> str:
+    def of(column: str) -> str:
+        mine = f"hash({column}) % {parts} = {part}"
+        return mine if whole else f"{column} IN (SELECT example FROM fresh WHERE hash(example) % {parts} = {part})"
+
+    return _FOLD.format(part_of_example=of("example"), part_of_id=of("examples.id"), adjudicator=ADJUDICATOR)
 
 
 def _marks(connection: "DuckDBPyConnection") -> tuple[Marks, Marks]:

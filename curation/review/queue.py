@@ -8,12 +8,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from curation.errors import InputError, did_you_mean
 from curation.records import EXAMPLE
 from curation.store import Store
 from curation.tables import AnyExample
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 Order = Literal["uncertain", "disagreement", "thin", "audit", "newest"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -78,13 +81,10 @@ class Card:
     twins: tuple[tuple[str, float], ...]  # (id, Jaccard), the nearest first
 
 
-def window(store: Store, queue: Queue, *, leave_out: Iterable[str] = (), limit: int = WINDOW) -> list[str]:
-    """The next ids of a queue, best first."""
+def draw(store: Store, queue: Queue, *, leave_out: Iterable[str] = (), limit: int = WINDOW) -> tuple[list[str], int]:
+    """The next ids of a queue, best first, without those left out; and how many the queue has, with them."""
     where, parameters = _where(queue)
-    if left := list(leave_out):
-        where += " AND NOT list_contains(?, example)"
-        parameters.append(left)
-    joined = ""
+    left, joined, seed = list(leave_out), "", []
     match queue.order:
         case "uncertain":
             order = "uncertain DESC, example"
@@ -98,24 +98,26 @@ def window(store: Store, queue: Queue, *, leave_out: Iterable[str] = (), limit: 
             )
             order = "usable, example"
         case "audit":
-            order = "md5(example || ?), example"
-            parameters.append(str(queue.seed))
+            order, seed = "md5(example || ?), example", [str(queue.seed)]
         case "newest":
             order = "review.made_at DESC, example"
-    found = store.rows(f"SELECT example FROM review {joined} WHERE {where} ORDER BY {order} LIMIT {limit}", parameters)
-    return [row[0] for row in found]
-
-
-def count(store: Store, queue: Queue) -> int:
-    """How many examples a queue has."""
-    where, parameters = _where(queue)
-    return int(store.rows(f"SELECT count(*) FROM review WHERE {where}", parameters)[0][0])
+    with store.read() as connection:
+        _search(connection, queue)
+        waiting = connection.execute(f"SELECT count(*) FROM review WHERE {where}", parameters).fetchone()
+        found = connection.execute(
+            f"SELECT example FROM review {joined} WHERE {where} AND NOT list_contains(?, example) ORDER BY {order} LIMIT {limit}",
+            [*parameters, left, *seed],
+        ).fetchall()
+    return [row[0] for row in found], waiting[0] if waiting else 0
 
 
 def everything(store: Store, queue: Queue) -> list[str]:
     """All ids of a queue, sorted: what one decision for all of it would touch."""
     where, parameters = _where(queue)
-    return [row[0] for row in store.rows(f"SELECT example FROM review WHERE {where} ORDER BY example", parameters)]
+    with store.read() as connection:
+        _search(connection, queue)
+        found = connection.execute(f"SELECT example FROM review WHERE {where} ORDER BY example", parameters).fetchall()
+    return [row[0] for row in found]
 
 
 def choices(store: Store) -> dict[str, list[str]]:
@@ -147,17 +149,11 @@ def cards(store: Store, ids: Sequence[str], *, reviewer: str | None) -> dict[str
         return {}
     wanted = list(ids)
     with store.read() as connection:
-        bodies = connection.execute(
-            "SELECT id, body, coalesce(automatic, 'new') FROM examples LEFT JOIN review ON example = id WHERE list_contains(?, id)",
-            [wanted],
-        ).fetchall()
-        blind = "" if reviewer is None else "AND (NOT starts_with(author, 'human:') OR author = ?)"
-        words = connection.execute(
-            f"""SELECT example, author, max_by({{'decision': decision, 'reason': reason, 'score': score, 'labels': labels,
-                    'at': made_at}}, (made_at, id)) AS word
-                FROM verdicts WHERE list_contains(?, example) {blind} GROUP BY example, author ORDER BY author""",
-            [wanted, *([] if reviewer is None else [f"human:{reviewer}"])],
-        ).fetchall()
+        bodies = _found(connection, "examples", "id", "id, body", wanted)
+        status = dict(_found(connection, "review", "example", "example, automatic", wanted))
+        words = _found(
+            connection, "verdicts", "example", "example, author, decision, reason, score, labels, made_at, id", wanted
+        )
         twins = connection.execute(
             """SELECT one, other, max(jaccard) FROM (
                 SELECT a AS one, b AS other, jaccard FROM near_pairs WHERE list_contains($ids, a)
@@ -165,20 +161,35 @@ def cards(store: Store, ids: Sequence[str], *, reviewer: str | None) -> dict[str
             GROUP BY ALL ORDER BY 3 DESC, 2""",
             {"ids": wanted},
         ).fetchall()
+    last: dict[tuple[str, str], tuple[Any, ...]] = {}  # each author's last word on an example
+    for word in sorted(words, key=lambda word: word[-2:]):
+        last[word[:2]] = word
     said: dict[str, list[Said]] = {}
-    for example, author, word in words:
-        if word["decision"] != "retract":
-            labels = json.loads(word["labels"]) if word["labels"] else None
-            said.setdefault(example, []).append(
-                Said(author, word["decision"], word["reason"] or "", word["score"], labels, word["at"])
-            )
+    for (example, author), (*_, decision, reason, score, labels, made_at, _) in sorted(last.items()):
+        blind = reviewer is not None and author.startswith("human:") and author != f"human:{reviewer}"
+        if decision != "retract" and not blind:
+            told = json.loads(labels) if labels else None
+            said.setdefault(example, []).append(Said(author, decision, reason or "", score, told, made_at))
     return {
         identity: Card(
-            EXAMPLE.validate_json(body), status, tuple(said.get(identity, ())),
+            EXAMPLE.validate_json(body), status.get(identity, "new"), tuple(said.get(identity, ())),
             tuple((other, score) for one, other, score in twins if one == identity),
         )
-        for identity, body, status in bodies
+        for identity, body in bodies
     }  # fmt: skip
+
+
+def _found(
+    connection: "DuckDBPyConnection", table: str, key: str, columns: str, values: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """The rows of these keys. Only the key is scanned: DuckDB reads wide columns of a million rows for an IN, but not for a row number."""
+    places = connection.execute(
+        f"SELECT rowid FROM {table} WHERE {key} IN ({', '.join('?' * len(values))})", list(values)
+    ).fetchall()
+    if not places:
+        return []
+    one = f"SELECT {columns} FROM {table} WHERE rowid = "
+    return connection.execute(" UNION ALL ".join(f"{one}{place}" for (place,) in places)).fetchall()
 
 
 def cluster(store: Store, example: str) -> list[str]:
@@ -207,6 +218,16 @@ def contested(store: Store, *, limit: int = WINDOW) -> list[str]:
     ]
 
 
+def _search(connection: "DuckDBPyConnection", queue: Queue) -> None:
+    """The examples that hold the text that is looked for, once for all that is asked of them."""
+    if queue.filters.text:
+        # a regular expression finds it four times as fast as lower() and contains()
+        connection.execute(
+            "CREATE TEMP TABLE searched AS SELECT id FROM examples WHERE regexp_matches(content, '(?i)' || regexp_escape(?))",
+            [queue.filters.text],
+        )
+
+
 def _where(queue: Queue) -> tuple[str, list[Any]]:
     parameters: list[Any] = [queue.reviewer]
     if queue.mine:
@@ -229,6 +250,5 @@ def _where(queue: Queue) -> tuple[str, list[Any]]:
         parts.append("list_has_any(prompts, ?)")
         parameters.append(list(queue.filters.prompt))
     if queue.filters.text:
-        parts.append("example IN (SELECT id FROM examples WHERE contains(lower(content), lower(?)))")
-        parameters.append(queue.filters.text)
+        parts.append("example IN (FROM searched)")
     return " AND ".join(parts), parameters
