@@ -64,6 +64,7 @@ class Report:
     said: int
     reasons: dict[str, int]  # why rows have no answer
     mean_score: float | None
+    best: int  # score, 0 where nothing is scored
     traffic: Traffic
     stopped: str | None
 
@@ -107,7 +108,7 @@ def answer(settings: AnswerSettings, progress: Progress) -> Report:
 
 
 def judge_answers(settings: JudgeSettings, progress: Progress) -> Report:
-    """Have a judge score the answers of an evaluation's model from 1 to 5, by the mean over the rubric's criteria.
+    """Have a judge score the answers of an evaluation's model, by the mean over the rubric's criteria on its scale.
 
     Writes `judged-RUBRIC-MODEL.jsonl` beside them: id, score, the criteria and the reason.
 
@@ -122,7 +123,7 @@ def judge_answers(settings: JudgeSettings, progress: Progress) -> Report:
         raise InputError(
             f"rubric {rubric.name!r} is for {rubric.task} examples and cannot judge answers; take judge_safety, or judge_dialogue"
         )
-    lines = evaluations.lines(folder / "answers.jsonl", ("id", "messages", "answer"))
+    lines = _judged_lines(folder, rubric)
     provider, price = _connected(settings)
     schema = rubric.output_schema() if provider.structured() else None
 
@@ -141,7 +142,7 @@ def judge_answers(settings: JudgeSettings, progress: Progress) -> Report:
                 rubric.name,
                 rubric.fingerprint,
                 str(line["id"]),
-                rubric.messages(example, "", note),
+                rubric.messages(example, "", note, line["reference"] if rubric.compares else None),
                 schema,
                 attempt,
             )
@@ -150,7 +151,23 @@ def judge_answers(settings: JudgeSettings, progress: Progress) -> Report:
 
     kept = rubric.name, rubric.fingerprint, rubric.model_dump(mode="json", exclude={"path"})
     file = folder / f"judged-{rubric.name}-{_file_name(settings)}.jsonl"
-    return _heard([question(line) for line in lines], file, settings, provider, price, progress, kept)
+    return _heard(
+        [question(line) for line in lines], file, settings, provider, price, progress, kept, best=rubric.scale[1]
+    )
+
+
+def _judged_lines(folder: Path, rubric: Rubric) -> list[Line]:
+    """The answers of an evaluation as the rubric takes them."""
+    path = folder / "answers.jsonl"
+    if not rubric.compares:
+        return evaluations.lines(path, ("id", "messages", "answer"))
+    lines = evaluations.lines(path, ("id", "history"))
+    found = [line for line in lines if line.get("answer") is not None and line.get("reference")]
+    if not found:
+        raise InputError(f"{path}: holds no answers to compare; evaluate with answers=true")
+    for line in found:
+        line["messages"] = [json.loads(turn) for turn in line["history"].splitlines()]
+    return found
 
 
 def label_in(text: str) -> str | None:
@@ -177,7 +194,9 @@ def _example(rubric: Rubric, line: Line) -> AnyExample:
     language = str(line.get("language") or "en")
     if rubric.task == "dialogue":
         turns = [Turn(role=turn["role"], content=turn["content"]) for turn in messages]
-        return Dialogue(language=language, turns=(*turns, Turn(role="assistant", content=line["answer"])))
+        scenario = str(line.get("category") or "open")
+        answered = Turn(role="assistant", content=line["answer"])
+        return Dialogue(language=language, scenario=scenario, turns=(*turns, answered))
     behaviour = "refuse" if line.get("label") == "refuse" else "comply"
     asked = "\n\n".join(turn["content"] for turn in messages if turn["role"] != "system") or "(nothing)"
     return Safety(
@@ -220,7 +239,7 @@ def _request(
 
 def _heard(
     questions: Sequence[Question], file: Path, settings: AskSettings, provider: Provider, price: Price | None,
-    progress: Progress, kept: tuple[str, str, Mapping[str, Any]],
+    progress: Progress, kept: tuple[str, str, Mapping[str, Any]], best: int = 0,
 ) -> Report:  # fmt: skip
     name, prompt, body = kept
     hold = {content_id("pl", [name, prompt, str(settings.model)]): f"{name!r} with {settings.model!r}"}
@@ -243,7 +262,9 @@ def _heard(
     for why in reasons.values():
         counted[why] = counted.get(why, 0) + 1
     mean = sum(scores) / len(scores) if scores else None
-    return Report(file, opened.run, len(questions), len(found), counted, mean, opened.engine.traffic, opened.stopped)
+    return Report(
+        file, opened.run, len(questions), len(found), counted, mean, best, opened.engine.traffic, opened.stopped
+    )
 
 
 def _confirm(questions: Sequence[Question], settings: AskSettings, price: Price | None) -> None:

@@ -156,8 +156,8 @@ class GraphPrompt(library.Checked):
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    def messages(self, need: Need, language: str, axes: Mapping[str, Value]) -> tuple[Message, ...]:
-        """What to ask a model for the next turn, or query, of a scene."""
+    def messages(self, need: Need, language: str, axes: Mapping[str, Value], why: str = "") -> tuple[Message, ...]:
+        """What to ask a model for the next turn, or query, of a scene. `why`: what was wrong with its earlier replies."""
         graph = self.plot
         given = {
             **axes, "language": language, "language_name": LANGUAGE_NAMES.get(language, language),
@@ -173,6 +173,8 @@ class GraphPrompt(library.Checked):
         role = getattr(graph.simulators, need.kind) or graph.simulators.system
         system = self._render(("simulators", need.kind), role, {**given, "about": about})
         turn = self._render(("simulators", "turn"), graph.simulators.turn, {**given, "about": about, "role": need.kind})
+        if why:
+            turn += f"\n\n(An earlier reply could not be used: {why}. Keep to the form above, and write nothing else.)"
         return Message(role="system", content=system), Message(role="user", content=turn)
 
     def whole(self, language: str, axes: Mapping[str, Value], seed: str) -> tuple[Message, ...]:

@@ -113,6 +113,10 @@ def judge(settings: JudgeSettings, progress: Progress) -> Report:
             "(provider=openai base_url=http://localhost:8000/v1 model=...), or provider=transformers model=FOLDER"
         )
     rubric = load_rubric(settings.prompt, settings.prompts_dir)
+    if rubric.compares:
+        raise InputError(
+            f"rubric {rubric.name!r} compares an answer with the true one; say which evaluation's: evaluation=FOLDER"
+        )
     store = open_store(settings.workspace)
     price = price_of(settings, settings.provider, settings.model)
     provider = connect(settings, assets=settings.workspace / "assets", price=price)

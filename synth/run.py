@@ -96,7 +96,13 @@ def _headline(chosen: Sequence[Plan], settings: RunSettings) -> str:
     models = ", ".join(name for name in (settings.model, *settings.also_asked) if name)
     who = f"{settings.provider} {models}" if models else settings.provider
     how = " in batches" if settings.mode == "batch" else ""
-    return f"{names}: {total:,} examples in {requests:,} requests{how}, provider {who}, workspace {settings.workspace}"
+    said = f"{names}: {total:,} examples in {requests:,} requests{how}, provider {who}, workspace {settings.workspace}"
+    if settings.mode == "batch" and (rounds := max(plan.prompt.requests_each for plan in chosen)) > 1:
+        said += (
+            f"\nEach turn waits for the one before: about {rounds} rounds of batches, one after the other, each answered "
+            "within a day and mostly much sooner. graph=none asks for each dialogue at once"
+        )
+    return said
 
 
 async def _fill_all(fillings: "Sequence[Filling]", engine: Engine, progress: Progress, *, window: int) -> None:

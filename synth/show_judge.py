@@ -46,7 +46,7 @@ def _print_heard(report: answering.Report, settings: AskSettings, key: str) -> i
         print(json.dumps({**asdict(report), "file": str(report.file), "complete": report.complete}, ensure_ascii=False))
     else:
         say = Console(highlight=False, markup=False, soft_wrap=True).print
-        mean = "" if report.mean_score is None else f", mean score {report.mean_score:.2f} of 5"
+        mean = "" if report.mean_score is None else f", mean score {report.mean_score:.2f} of {report.best}"
         say(f"{report.said:,} of {report.rows:,} answered{mean}, {cost(report.traffic)}: {report.file}")
         for why, count in sorted(report.reasons.items(), key=lambda one: -one[1])[:3]:
             say(f"unscored {count:,} x: {why}")

@@ -164,7 +164,8 @@ def _show_sop(prompt: SopPrompt, *, as_json: bool) -> int:
 
 
 def _show_rubric(rubric: Rubric, *, as_json: bool) -> int:
-    messages = rubric.messages(rubric.sample, "what was wanted when it was written")
+    reference = "x" if rubric.compares else None
+    messages = rubric.messages(rubric.sample, "what was wanted when it was written", reference=reference)
     if as_json:
         rendered = [message.model_dump(mode="json", exclude_defaults=True) for message in messages]
         print(json.dumps({**_described(rubric), "messages": rendered}, ensure_ascii=False))

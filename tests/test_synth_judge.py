@@ -33,7 +33,7 @@ from synth.rubrics import GUARD, Judgement, Rubric, load_rubric, marked, read_ru
 from synth.show_judge import counted, described
 
 MODELS = {"openai": "local", "anthropic": "claude-haiku-4-5", "together": "meta-llama/Llama-3.3-70B-Instruct-Turbo"}
-OURS = ("judge_moderation", "judge_moderation_label", "judge_dialogue", "judge_safety", "judge_sop")
+OURS = ("judge_moderation", "judge_moderation_label", "judge_dialogue", "judge_relevance", "judge_safety", "judge_sop")
 GOOD = {"reason": "fine", "natural": 5, "carries": 5, "useful": 4, "label_correct": True}
 
 
@@ -356,7 +356,8 @@ def ours(name: str) -> Rubric:
 @pytest.mark.parametrize("name", OURS)
 def test_our_rubrics_are_sound(name: str) -> None:
     rubric = load_rubric(name)
-    system, user = rubric.messages(rubric.sample, "what was wanted")
+    reference = "a true answer" if rubric.compares else None
+    system, user = rubric.messages(rubric.sample, "what was wanted", reference=reference)
     assert GUARD in system.content
     assert user.content.endswith(rubric.format_instructions())
     schema = rubric.output_schema()

@@ -158,7 +158,7 @@ def _dialogue(report: Mapping[str, Any]) -> list[str]:
     scored = (
         "The judge's scores are from the file that was given; what it did not score is left out of the mean."
         if report["judged"]
-        else "No judge's scores were given (judge_scores=FILE), so relevance is not measured."
+        else "No judge's scores were given, so relevance is not measured; `synth judge judge_relevance evaluation=FOLDER` makes the file for judge_scores=."
     )
     why = [
         f"- {name}: undefined, {found['undefined']}" for name, found in report["models"].items() if "undefined" in found

@@ -1,8 +1,8 @@
 """A walk over a dialogue graph, played turn by turn: each turn, and each search query, is a question to a model.
 
 The walk, the documents and the slots are drawn beforehand from the seed and the place of the plan, so annotations are right by
-construction; what a model answers are words. A turn that cannot be read ends the attempt: it is kept as `Malformed`, and the
-dialogue is asked for again.
+construction; what a model answers are words. A turn that cannot be read is kept as `Malformed` and asked for again with the reason; when
+it comes back wrong too often, the attempt ends there, and the dialogue is begun anew.
 """
 
 import json
@@ -20,6 +20,7 @@ from synth.plan import Slot
 from synth.programs.base import Ask, Asking, Candidate, Produced, Value
 from synth.scene import Need, play
 
+TRIES = 3  # of a turn
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?")
 _SPEAKER = re.compile(r"\s*(?:user|assistant|system|customer|agent)\s*[:：]", re.IGNORECASE)
 
@@ -33,24 +34,31 @@ async def produce(prompt: GraphPrompt, slot: Slot, attempt: int, count: int, *, 
     scene = play(prompt.plot, prompt.corpora, walk, slot.language, rng)
     text: str | None = None
     completion: Completion | None = None
+    malformed: list[Malformed] = []
     while True:
         try:
             need = next(scene) if text is None else scene.send(text)
         except StopIteration as ended:
             assert completion is not None  # a walk has a turn
-            return Produced(Finish.STOP, [_candidate(prompt, slot, ended.value, asking, completion)], [])
-        model = _model(prompt, slot, need)
-        completion = await ask(
-            asking.request(
-                prompt, slot, attempt, messages=prompt.messages(need, slot.language, slot.axes), model=model,
-                variables=_variables(slot, need.kind, need), output_schema=_schema(need.kind) if asking.structured else None,
-            )
-        )  # fmt: skip
-        if completion.finish in (Finish.REFUSAL, Finish.FILTER):
-            return Produced(completion.finish, [], [])
-        text, wrong = _read(completion, need)
+            return Produced(Finish.STOP, [_candidate(prompt, slot, ended.value, asking, completion)], malformed)
+        text, why = None, ""
+        for _ in range(TRIES):
+            completion = said = await ask(
+                asking.request(
+                    prompt, slot, attempt, messages=prompt.messages(need, slot.language, slot.axes, why),
+                    model=_model(prompt, slot, need), variables=_variables(slot, need.kind, need),
+                    output_schema=_schema(need.kind) if asking.structured else None,
+                )
+            )  # fmt: skip
+            if said.finish in (Finish.REFUSAL, Finish.FILTER):
+                return Produced(said.finish, [], malformed)
+            text, wrong = _read(said, need)
+            if wrong is None:
+                break
+            malformed.append(wrong)
+            why = f"{why}{', ' if why else ''}{wrong.reason.partition(': ')[2]}"  # each time other words, so another request
         if text is None:
-            return Produced(completion.finish, [], [wrong] if wrong else [])
+            return Produced(said.finish, [], malformed)
 
 
 def _model(prompt: GraphPrompt, slot: Slot, need: Need) -> str | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from . import procedures, prose
+from . import conversing, procedures, prose
 
 _COUNT = re.compile(r"exactly (\d+) (?:objects|items|strings|posts)|\b(one|a single) object\b", re.I)
 _FIELD = re.compile(r'^\s*- [`"](\w+)[`"]: ?(.*)$', re.M)
@@ -57,6 +57,12 @@ def answer(
     if _MODERATES in system:
         label = dice.choice(("allowed", "disallowed"))
         return json.dumps({"label": label, "category": "none", "severity": 0 if label == "allowed" else 1})
+    if (
+        found := conversing.answer(
+            dice, language_of(system if _NAMED.search(system) else user), user, whole=schema is not None
+        )
+    ) is not None:
+        return found
     language = language_of(user) if _NAMED.search(user) else language_of(asked)
     if (found := procedures.answer(dice, language, system, user, whole=schema is not None, skips=skips)) is not None:
         return found
