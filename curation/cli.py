@@ -31,6 +31,10 @@ COMMANDS = {
         "Find exact and near-duplicates and say which pairs, how alike.",
         "curation.config:DedupSettings", "curation.twins:dedup_command", None, "curate dedup language=zh threshold=0.7",
     ),
+    "agreement": Command(
+        "How far reviewers agree with each other and with judges, how fast they decide, how many labels they changed.",
+        "curation.config:AgreementSettings", "curation.review.show_agreement:agreement_command", None, "curate agreement on=label",
+    ),
     "export": Command(
         "Write a numbered, deduplicated, split Hugging Face dataset version.",
         "curation.config:ExportSettings", "curation.export:export_command", "name", "curate export name=moderation",

@@ -89,6 +89,17 @@ class ChecksSettings(Selector):
     """Checks to run; all, if none is named."""
 
 
+class AgreementSettings(Selector):
+    on: Literal["decision", "label", "category", "severity"] = "decision"
+    """What the tables by label, category, language, pair and judge compare; the first table has all four."""
+    resamples: int = Field(default=1000, ge=0, le=100_000)
+    """Bootstrap resamples for the 95 % intervals; 0 leaves them out."""
+    seed: int = 0
+    """Of the resamples."""
+    idle_s: float = Field(default=120, gt=0)
+    """A longer gap between two decisions of one person, in seconds, is a break and no working time."""
+
+
 class DedupSettings(Selector):
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Jaccard similarity from which two texts are near-duplicates."""

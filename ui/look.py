@@ -149,9 +149,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: froz
 
     top = "".join(cell("th", at, name) for at, name in enumerate(header))
     body = "".join(f"<tr>{''.join(cell('td', at, value) for at, value in enumerate(row))}</tr>" for row in rows)
-    return (
-        f'<div class="t-scroll"><table class="t-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    about = f'tabindex="0" role="group" aria-label="{escape(header[0])}"'  # wide tables scroll, by keys too
+    inside = f'<table class="t-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="t-scroll" {about}>{inside}</div>'
 
 
 class Html(str):

@@ -1,0 +1,90 @@
+"""The pages over what is in a workspace and what came of it, in a real browser: Agreement."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from ui_kit import open_page, serving, settled
+
+from curation.records import Generated, Moderation, Verdict, now
+from curation.store import Store
+from curation.tables import TableRow, example_row, origin_row, verdict_row
+
+HOSTILE = "<img src=x onerror=window.hit=1><script>window.hit=1</script> \u202eback \x00 [l](http://evil.test) ![i](http://evil.test/i.png)"
+
+
+def post(number: int) -> Moderation:
+    words = " ".join(f"word{number + step}" for step in range(12))
+    label = {"label": "disallowed", "category": "spam", "severity": 2} if number % 3 == 0 else {"label": "allowed"}
+    return Moderation.model_validate({"text": f"{words} {HOSTILE if number == 0 else ''}", "language": "en", **label})
+
+
+def written(store: Store, rows: list[TableRow]) -> None:
+    with store.write() as connection:
+        for table in ("examples", "origins", "verdicts"):
+            store.insert(connection, table, [row for name, row in rows if name == table])
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty examples by a prompt of an ugly name, decided by two people."""
+    folder = tmp_path_factory.mktemp("data") / "workspace"
+    at, rows = now() - timedelta(hours=1), []
+    for number in range(20):
+        one = post(number)
+        origin = Generated(completion="cp", position=0, prompt=HOSTILE, provider="offline", model="offline")
+        rows += [example_row(one, at), origin_row(one.id, origin, at)]
+        for by, keeps in (("ann", True), (HOSTILE, number % 4 > 0)):
+            when = at + timedelta(seconds=10 * number)
+            said = Verdict(example=one.id, by=f"human:{by}", decision="keep" if keeps else "drop", at=when)
+            rows.append(verdict_row(said))
+    written(Store(folder), rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(workspace: Path) -> Iterator[str]:
+    with serving(workspace) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("empty") / "workspace") as one:
+        yield one
+
+
+def at(browser: Browser, address: str, page: str) -> Page:
+    return open_page(browser, f"{address}/{page}", "ann")
+
+
+def sound(page: Page) -> None:
+    """Nothing failed, nothing of a stranger ran, and axe finds nothing serious."""
+    settled(page)
+    expect(page.get_by_text("This page failed")).to_have_count(0)
+    assert page.evaluate("window.hit") is None
+    assert page.locator('[data-testid="stMain"] img[src*="evil"], [data-testid="stMain"] a[href*="evil"]').count() == 0
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_agreement_says_how_far_people_agree(browser: Browser, address: str, empty: str) -> None:
+    page = at(browser, address, "agreement")
+    expect(page.get_by_text("of them by two or more")).to_be_visible()
+    row = page.get_by_role("row", name="decision: keep, drop or flag")
+    expect(row).to_contain_text("20")
+    expect(row).to_contain_text("75%")
+    expect(row.get_by_role("img").first).to_have_attribute("aria-label", "-0.11, 95 % -0.26 to -0.03")
+    sound(page)
+    page.get_by_role("radio", name="Label").click()
+    page.wait_for_url("**/agreement?on=label")
+    expect(page.get_by_role("heading", name="How noisy the labels are")).to_be_visible()
+    page.context.close()
+    page = at(browser, empty, "agreement")
+    expect(page.get_by_text("Nobody has decided on an example yet")).to_be_visible()
+    expect(page.get_by_text("overlap=0.2")).to_be_visible()
+    sound(page)
+    page.context.close()
