@@ -95,8 +95,14 @@ class _Walk:
 
     # -- what the assistant does ---------------------------------------------------------------------------------
 
-    def acts(self, number: int, cites: Iterable[str], asks: Iterable[str]) -> None:
+    def acts(self, number: int, cites: Iterable[str], asks: Iterable[str], *, aside: bool = False) -> None:
         cites, asks = tuple(dict.fromkeys(cites)), set(asks)
+        if aside and cites:  # answers a question about the SOP: what it cites has to exist, and moves nothing on
+            for step in cites:
+                self.judged += 1
+                if step not in self.outline.step:
+                    self.fault(number, Kind.INVENTED, f"cites step {step!r}, which the SOP does not have", step)
+            return
         self.asked = bool(asks)
         for name in sorted(asks - self.outline.wanted.keys() - self.outline.step.keys()):
             self.fault(number, Kind.INVENTED, f"asks for {name!r}, which the SOP does not know")
@@ -235,7 +241,8 @@ def conformance(example: Dialogue | QA, outline: Outline) -> Conformance:
     last = 0
     for number, turn in enumerate(example.turns, 1):
         if turn.role == "assistant":
-            walk.acts(number, turn.cites, _words((turn.annotation or {}).get("asks")))
+            note = turn.annotation or {}
+            walk.acts(number, turn.cites, _words(note.get("asks")), aside=note.get("aside") is True)
             last = number
         elif turn.role != "system":
             walk.told(number, turn.annotation or {})

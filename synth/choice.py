@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from curation.errors import InputError, did_you_mean
+from curation.shelf import documents
 from synth import targets
 from synth.config import RunSettings
 from synth.dialogue_prompt import GraphPrompt
@@ -10,6 +11,7 @@ from synth.grounding import check_images, groundings
 from synth.plan import Plan, Value
 from synth.programs.base import AnyPrompt
 from synth.prompts import Written, load
+from synth.session import existing_store
 from synth.sop_prompts import Grounding, SopPrompt, bound
 from synth.suites import load_suite
 
@@ -34,6 +36,7 @@ def plans(settings: RunSettings) -> list[Plan]:
         raise InputError("say what to run: prompt=general_ok, or suite=moderation (`synth ls` lists both)")
     loaded = {name: _set_up(load(name, settings.prompts_dir), settings) for name in wanted}
     grounded = _groundings(loaded.values(), settings)
+    loaded = {name: _on_its_sop(prompt, settings, grounded) for name, prompt in loaded.items()}
     chosen = [_plan(loaded[name], n, settings, grounded) for name, n in wanted.items()]
     same = {plan.prompt.fingerprint: plan.prompt for plan in chosen}
     for plan in chosen:
@@ -59,15 +62,33 @@ def _set_up(prompt: Written, settings: RunSettings) -> Written:
 def _groundings(loaded: Collection[Written], settings: RunSettings) -> dict[str, Grounding]:
     """What the documents of a run hold, where a prompt rests on documents."""
     resting = [prompt for prompt in loaded if isinstance(prompt, SopPrompt)]
-    if not resting:
+    driven = [prompt for prompt in loaded if isinstance(prompt, GraphPrompt) and prompt.plot.document]
+    if not resting and not (driven and settings.documents):
         if settings.documents:
             raise InputError(f"documents: prompt {next(iter(loaded)).name!r} rests on none; leave documents out")
         return {}
     if settings.per_request not in (None, 1):
         raise InputError(
-            f"per_request={settings.per_request}: prompt {resting[0].name!r} writes one example at a time; leave it out"
+            f"per_request={settings.per_request}: prompt {(resting or driven)[0].name!r} writes one example at a time; leave it out"
         )
-    return groundings(settings, settings.documents)
+    found = groundings(settings, settings.documents)
+    for prompt in driven:
+        if not resting and (wanted := prompt.plot.document) not in found:
+            raise InputError(
+                f"documents: prompt {prompt.name!r} follows {wanted!r}, which is not among {', '.join(found)}.{did_you_mean(wanted, found)}"
+            )
+    return found
+
+
+def _on_its_sop(prompt: Written, settings: RunSettings, grounded: Mapping[str, Grounding]) -> Written:
+    """A prompt whose graph follows an SOP, with the SOP's outline, where the run or the workspace has the document."""
+    if not isinstance(prompt, GraphPrompt) or not (name := prompt.plot.document) or prompt.baseline:
+        return prompt
+    if (grounding := grounded.get(name)) is not None:
+        return prompt.set_up({"outline": grounding.outline})
+    if (store := existing_store(settings)) is None or not documents(store, "name = ?", [name]):
+        return prompt
+    return prompt.set_up({"outline": groundings(settings, [name])[name].outline})
 
 
 def _plan(prompt: Written, n: int, settings: RunSettings, grounded: Mapping[str, Grounding]) -> Plan:

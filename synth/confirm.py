@@ -11,7 +11,7 @@ from synth.plan import Plan
 from synth.pricing import Price
 from synth.providers import connect
 from synth.providers.base import Provider
-from synth.session import price_of
+from synth.session import existing_store, price_of
 
 
 def confirm_run(plans: Sequence[Plan], settings: RunSettings) -> None:
@@ -26,8 +26,6 @@ def confirm_run(plans: Sequence[Plan], settings: RunSettings) -> None:
     provider = connect(settings, plans=plans, assets=settings.workspace / "assets", price=price)
     low = high = None
     if price is not None:
-        from synth.estimate import existing_store
-
         cost = expected_cost(plans, provider, price, existing_store(settings), settings)
         low, high = cost or (None, None)
     confirm(low, high, settings, f"{sum(plan.n for plan in plans):,} examples")

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field, field_validator
 
 from curation import library
+from curation.documents import Outline
 from curation.errors import InputError
 from curation.records import LANGUAGE_NAMES, Message, Request, Turn, canonical_json, content_id
 from synth.chain import Chain
@@ -56,6 +57,7 @@ class GraphPrompt(library.Checked):
     steer: bool = False
     corpus: CorpusChoice | None = None
     user_model: str | None = None
+    outline: Outline | None = None  # of the SOP behind the graph
     per_request: ClassVar[int] = 1
     image_files: ClassVar[Mapping[str, Path]] = {}
 
@@ -82,6 +84,8 @@ class GraphPrompt(library.Checked):
             return self
         changed = self.__class__(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
         changed.check()
+        if changed.outline is not None:
+            changed.plot.check_outline(changed.outline)
         return changed
 
     # -- what it stands on -----------------------------------------------------------------------------------
@@ -128,6 +132,8 @@ class GraphPrompt(library.Checked):
             meaning |= {"system": self.system, "user": self.user, "baseline": True}
         if self.user_model is not None:
             meaning["user_model"] = self.user_model
+        if self.outline is not None:
+            meaning["outline"] = self.outline.id
         return content_id("pr", meaning)
 
     @cached_property
@@ -150,7 +156,9 @@ class GraphPrompt(library.Checked):
         return {"category": self.plot.name}
 
     def body(self) -> str:
-        own = self.model_dump(mode="json", exclude={"path"})
+        own = self.model_dump(mode="json", exclude={"path", "outline"})
+        if self.outline is not None:
+            own["outline"] = self.outline.id
         graph = self.plot.model_dump(mode="json", exclude={"path", "offline"})
         return canonical_json({**own, "plot": graph})
 
@@ -334,7 +342,10 @@ def _sentences(text: str) -> str:
 def conversation(turns: Collection[Turn]) -> str:
     """What was said, as a simulator reads it; of searches, what they brought."""
     names = {"user": "User", "assistant": "Assistant", "tool": "Search results"}
-    return "\n".join(f"{names[turn.role]}: {turn.content}" for turn in turns)
+    return "\n".join(
+        f"{'Record' if turn.role == 'tool' and 'golden' not in (turn.annotation or {}) else names[turn.role]}: {turn.content}"
+        for turn in turns
+    )
 
 
 def format_instructions(fields: Mapping[str, str], what: str = "an array of exactly one object") -> str:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from curation.errors import TransientError
-from curation.journal import recover
 from curation.records import Completion, Request
 from curation.store import Store
 from synth.ask import answers
-from synth.config import AskSettings, EstimateSettings, RunSettings
+from synth.config import EstimateSettings, RunSettings
 from synth.forecast import Forecast, Observation, Range, forecast
 from synth.ledger import Stopped
 from synth.plan import Plan, Slot
@@ -25,7 +24,7 @@ from synth.providers import connect
 from synth.providers.base import Provider
 from synth.run import keep_prompts, locks
 from synth.sampling import Asked, Sample, stored
-from synth.session import price_of, session
+from synth.session import existing_store, price_of, session
 
 BATCH_S = 24 * 3600.0
 BUSY_S = 0.003  # what this machine works on a request, as far as it was measured
@@ -90,15 +89,6 @@ def expected(
     """Estimate without asking anything: from the store's answers, else a guess from the length of the messages."""
     asked = Asked(plan, provider, provider.model(plan.prompt), price, settings.max_attempts)
     return _estimate(asked, stored(asked, store), settings, previews=0, previews_usd=0.0, busy_s=BUSY_S)
-
-
-def existing_store(settings: AskSettings) -> Store | None:
-    """The workspace's store, with what killed processes left behind; None if there is no store yet."""
-    if not (settings.workspace / "tilth.duckdb").is_file():
-        return None
-    store = Store(settings.workspace, create=False)
-    recover(store)
-    return store
 
 
 # -- previews ------------------------------------------------------------------------------------------------------

@@ -16,12 +16,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation import library
+from curation.courses import valid_facts
+from curation.documents import Outline
 from curation.errors import InputError, did_you_mean
 from curation.library import Broken
 from curation.records import content_id
 from synth.corpora import CorpusSource
 from synth.memory import Effect, Guard, Items, Memory, Number, Variable, Word
 from synth.references import DrawSource, Reference
+
+HERE = "here"
 
 
 class _Part(BaseModel):
@@ -43,6 +47,15 @@ class Retrieve(_Part):
     having: dict[str, str] = {}  # slot -> field: the field is, or holds, what the slot says
 
 
+class Record(_Part):
+    """What the system looks up before it speaks: a tool turn, with what it shows of the case to whoever checks it against the SOP."""
+
+    say: dict[str, str | int] = {}
+    show: dict[str, str] = {}  # name -> reference
+    gives: tuple[str, ...] = ()
+    facts: dict[str, str | bool] = {}
+
+
 class State(_Part):
     who: Literal["user", "system"]
     act: str = ""  # the intent or action in the annotation; the state's name, if not given
@@ -55,7 +68,13 @@ class State(_Part):
     always: tuple[str, ...] = ()  # and these in any case
     show: dict[str, str] = {}  # more for the templates: name -> reference
     retrieve: Retrieve | None = None
-    cites: tuple[str, ...] = ()  # references to documents, or ids of SOP steps
+    cites: tuple[str, ...] = ()  # references to documents, or ids of SOP steps; `here`: the step that was cited last
+    asks: tuple[str, ...] = ()  # of the SOP: evidence, or steps whose answer is wanted
+    gives: tuple[str, ...] = ()  # evidence that the user shows,
+    lacks: tuple[str, ...] = ()  # or does not have
+    facts: dict[str, str | bool] = {}  # step -> which of its branches, or whether its condition, holds
+    record: Record | None = None
+    aside: bool = False  # answers a question about the SOP, and does not go on in it
     next: dict[str, float | Transition] | str | tuple[str, ...] = {}  # transitions, or the names of menus
     end: bool = False
 
@@ -88,6 +107,7 @@ class Graph(library.Checked):
     corpora: dict[str, CorpusSource] = {}
     memory: dict[str, Variable] = {}
     tables: dict[str, dict[str, tuple[dict[str, str | int], ...]]] = {}  # name -> language -> rows
+    document: str = ""  # the name of the SOP that the steps are of
     sop: dict[str, str] = {}  # step id -> its words, where an SOP stands behind the graph
     menus: dict[str, dict[str, float | Transition]] = {}
     states: dict[str, State] = Field(min_length=2)
@@ -194,10 +214,24 @@ class Graph(library.Checked):
         """State -> what its turn cites: steps of the SOP by id, or references to documents."""
         return {
             name: tuple(
-                one if one in self.sop else self._read(("states", name, "cites", i), Reference.read, one, self)
+                one
+                if one in self.sop or (one == HERE and self.sop)
+                else self._read(("states", name, "cites", i), Reference.read, one, self)
                 for i, one in enumerate(state.cites)
             )
             for name, state in self.states.items()
+        }
+
+    @cached_property
+    def recorded(self) -> dict[str, dict[str, Reference]]:
+        """State -> name -> where a value that its record shows comes from."""
+        return {
+            name: {
+                key: self._read(("states", name, "record", "show", key), Reference.read, source, self)
+                for key, source in state.record.show.items()
+            }
+            for name, state in self.states.items()
+            if state.record is not None
         }
 
     @property
@@ -224,7 +258,11 @@ class Graph(library.Checked):
             few, many = state.some or (0, 0)
             if not 0 <= few <= many <= len(state.slots):
                 raise self.error(("states", name, "some"), f"{few} to {many} of {len(state.slots)} slots cannot be")
-        self.guards, self.effects, self.edges, self.references, self.draws, self.cited  # noqa: B018  (reading checks)
+        for name, state in self.states.items():
+            theirs = ("asks", "record", "aside") if state.who == "user" else ("gives", "lacks", "facts")
+            if wrong := next((one for one in theirs if getattr(state, one)), None):
+                raise self.error(("states", name, wrong), f"is not for a state of the {state.who}'s")
+        self.guards, self.effects, self.edges, self.references, self.draws, self.cited, self.recorded  # noqa: B018  (reading checks)
 
     def _check_variable(self, name: str, variable: Variable) -> None:
         if name in self.bindings:
@@ -255,6 +293,26 @@ class Graph(library.Checked):
         for slot in (*wanted.within, *wanted.having):
             if slot not in known:
                 raise self.error(where, f"no state has a slot {slot!r}.{did_you_mean(slot, known)}")
+
+    def check_outline(self, outline: Outline) -> None:
+        """Raises InputError if a state speaks of a step, evidence or answer that the outline does not have."""
+        for name, state in self.states.items():
+            record = state.record or Record()
+            for part, known, names in (
+                ("cites", outline.step, (one for one in state.cites if one in self.sop)),
+                ("asks", {**outline.step, **outline.wanted}, state.asks),
+                ("gives", outline.wanted, (*state.gives, *record.gives)), ("lacks", outline.wanted, state.lacks),
+            ):  # fmt: skip
+                if unknown := next((one for one in names if one not in known), None):
+                    raise self.error(
+                        ("states", name, part), f"{unknown!r} is not in the outline of {self.document!r}, {outline.id}"
+                    )
+            for step, fact in {**state.facts, **record.facts}.items():
+                if fact not in (valid := valid_facts(outline, step)):
+                    raise self.error(
+                        ("states", name, "facts", step),
+                        f"{fact!r} is no answer of that step in the outline of {self.document!r}, {outline.id}: {', '.join(map(repr, valid)) or 'nothing turns on it'}",
+                    )
 
     def error(self, keys: Sequence[str | int], message: str) -> InputError:
         """An error that names the file, the line and the field."""

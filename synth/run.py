@@ -19,6 +19,7 @@ from curation.tables import TableRow, example_row, malformed_row, origin_row, ut
 from synth.ask import Engine, Known, answered_slots, answers
 from synth.choice import plans
 from synth.config import RunSettings
+from synth.dialogue_prompt import GraphPrompt
 from synth.ledger import Stopped
 from synth.plan import Plan, Slot
 from synth.programs import PROGRAMS
@@ -97,6 +98,13 @@ def _headline(chosen: Sequence[Plan], settings: RunSettings) -> str:
     who = f"{settings.provider} {models}" if models else settings.provider
     how = " in batches" if settings.mode == "batch" else ""
     said = f"{names}: {total:,} examples in {requests:,} requests{how}, provider {who}, workspace {settings.workspace}"
+    for plan in chosen:
+        if isinstance(plan.prompt, GraphPrompt) and plan.prompt.plot.document and plan.prompt.outline is None:
+            document = plan.prompt.plot.document
+            said += (
+                f"\n{plan.prompt.name} follows the SOP {document!r}, which this workspace does not have: its citations have no pages, and "
+                f"check:conformance nothing to check. documents=.../{document}.pdf takes it in"
+            )
     if settings.mode == "batch" and (rounds := max(plan.prompt.requests_each for plan in chosen)) > 1:
         said += (
             f"\nEach turn waits for the one before: about {rounds} rounds of batches, one after the other, each answered "

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from curation.errors import InputError
 from curation.records import Turn
 from synth.corpora import Corpus, Document
-from synth.graph import Graph, Retrieve
+from synth.graph import HERE, Graph, Record, Retrieve
 from synth.memory import Items
 from synth.references import DrawSource, Reference
 from synth.retrieve import retriever
@@ -56,6 +56,7 @@ class _Scene:
     said: dict[str, Value] = field(default_factory=dict)  # slots since the golden document was drawn
     seen: set[str] = field(default_factory=set)  # documents that the search under way has shown
     found: list[Document] = field(default_factory=list)
+    here: str = ""  # the step of the SOP where the case stands
     used_rows: dict[str, set[int]] = field(default_factory=dict)
 
     # -- drawing ---------------------------------------------------------------------------------------------
@@ -252,6 +253,8 @@ def play(
         slots = _slots(scene, step.state)
         if state.who == "user":
             scene.said |= slots
+        if state.record is not None:
+            turns.append(_record(scene, step.state, state.record))
         text = yield _need(state.who, scene, step, visits, slots, turns)
         visits[step.state] = visits.get(step.state, 0) + 1
         turns.append(_turn(scene, step.state, slots, text))
@@ -321,17 +324,32 @@ def _number(graph: Graph, step: Step, name: str) -> int:
 def _turn(scene: _Scene, name: str, slots: Mapping[str, Value], text: str) -> Turn:
     state = scene.graph.states[name]
     if state.who == "user":
-        return Turn(
-            role="user", content=text, annotation={"state": name, "intent": state.act or name, "slots": dict(slots)}
-        )
+        told = {"gives": list(state.gives), "lacks": list(state.lacks), "facts": dict(state.facts)}
+        note = {"state": name, "intent": state.act or name, "slots": dict(slots), **_some(told)}
+        return Turn(role="user", content=text, annotation=note)
     cites: list[str] = []
     for cited in scene.graph.cited[name]:
-        value = cited if isinstance(cited, str) else scene.value(cited)
+        value = (scene.here if cited == HERE else cited) if isinstance(cited, str) else scene.value(cited)
         cites += [one if isinstance(one, str) else one.id for one in (value if isinstance(value, list) else [value])]
+    if cites and not state.aside:
+        scene.here = cites[-1]
     annotation: dict[str, Any] = {"state": name, "action": state.act or name}
+    annotation |= _some({"asks": list(state.asks), "aside": state.aside})
     if slots:
         annotation["slots"] = dict(slots)
     return Turn(role="assistant", content=text, cites=tuple(dict.fromkeys(cites)), annotation=annotation)
+
+
+def _record(scene: _Scene, name: str, record: Record) -> Turn:
+    """A lookup in the desk's own records."""
+    found = {key: scene.value(reference) for key, reference in scene.graph.recorded[name].items()} | record.say
+    note = {"state": name, "query": {"record": sorted(found)}}
+    told = _some({"gives": list(record.gives), "facts": dict(record.facts)})
+    return Turn(role="tool", content=json.dumps(found, ensure_ascii=False), annotation={**note, **told})
+
+
+def _some(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if value}
 
 
 def _shown(value: Any, language: str) -> str | int:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from curation.errors import InputError
-from curation.journal import Writer
+from curation.journal import Writer, recover
 from curation.records import canonical_json, content_id, now
 from curation.store import Store
 from curation.tables import utc
@@ -186,3 +186,12 @@ def _refuse_what_is_in_batches(store: Store, prompts: Sequence[str], provider: s
 def price_of(settings: AskSettings, provider: str, model: str | None) -> Price | None:
     """What is known of the price of the model that the settings name."""
     return load_prices(settings.pricing).of(provider, model or "")
+
+
+def existing_store(settings: AskSettings) -> Store | None:
+    """The workspace's store, with what killed processes left behind; None if there is no store yet."""
+    if not (settings.workspace / "tilth.duckdb").is_file():
+        return None
+    store = Store(settings.workspace, create=False)
+    recover(store)
+    return store

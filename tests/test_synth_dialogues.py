@@ -11,6 +11,7 @@ from graph_replay import Replay
 from synth_kit import accepted, column, contents, filled
 from test_synth_graph import SHOP, TINY, write
 
+from curation.documents import Outline
 from curation.errors import InputError
 from curation.records import EXAMPLE, Dialogue
 from curation.store import Store
@@ -79,7 +80,7 @@ def test_shipped_dialogues_are_sound_in_four_languages(name: str, workspace: Pat
 def _check_searches(dialogue: Dialogue, prompt: GraphPrompt) -> None:
     known = {place for corpus in prompt.corpora.values() for place in corpus.places}
     for turn, following in zip(dialogue.turns, dialogue.turns[1:], strict=False):
-        if turn.role != "tool":
+        if turn.role != "tool" or "golden" not in (turn.annotation or {}):  # a lookup in a record
             continue
         hits = json.loads(turn.content)
         ids = [hit["id"] for hit in hits]
@@ -137,14 +138,17 @@ def test_the_same_seed_gives_the_same_dialogues_and_more_only_adds(workspace: Pa
     assert more.complete
     assert before < accepted(workspace)
     assert contents(workspace)["examples"] == contents(tmp_path / "other")["examples"]
-    assert more.traffic.replayed == sum(len(dialogue_turns) for dialogue_turns in _turns(before, workspace))
+    assert more.traffic.replayed == sum(_spoken(before, workspace))
     prompt = load("returns")
     assert isinstance(prompt, GraphPrompt)
     assert [prompt.walker(0).walk(i) for i in range(6)] != [prompt.walker(1).walk(i) for i in range(6)]
 
 
-def _turns(ids: set[str], workspace: Path) -> list[tuple[object, ...]]:
-    return [dialogue.turns for dialogue in dialogues(workspace) if dialogue.id in ids]
+def _spoken(ids: set[str], workspace: Path) -> list[int]:
+    """Turns that were asked for, of each of these dialogues."""
+    return [
+        sum(turn.role != "tool" for turn in dialogue.turns) for dialogue in dialogues(workspace) if dialogue.id in ids
+    ]
 
 
 def test_two_models_are_dealt_evenly_and_a_third_plays_the_user(workspace: Path) -> None:
@@ -159,6 +163,83 @@ def test_two_models_are_dealt_evenly_and_a_third_plays_the_user(workspace: Path)
     assert filled(workspace, ("returns",), n=12, model=["a", "b"], user_model="c").traffic.asked == 0
     with pytest.raises(InputError, match="models: is for dialogues along a graph"):
         filled(workspace, ("general_ok",), n=5, model=["a", "b"])
+
+
+def test_returns_follow_the_sop_to_page_and_box_and_conform(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from curation.conformance import conformance
+    from curation.shelf import current_outline, document, outlines_of
+    from synth.choice import plans
+    from synth.config import RunSettings
+
+    source = LIBRARY.parent / "docs/examples/sops/returns_abuse.pdf"
+    assert filled(workspace, ("returns",), n=2).complete  # without the document nothing is cited by page
+    assert {one.outline for one in dialogues(workspace)} == {None}
+    report = filled(workspace, ("returns",), n=60, documents=(str(source),))
+    assert (report.complete, report.tallies[0].rejected, report.tallies[0].flagged) == (True, {}, 0)
+    store = Store(workspace)
+    one = document(store, "returns_abuse")
+    outline = current_outline(store, one.id)
+    assert outline is not None
+    found = [each for each in dialogues(workspace) if each.outline]
+    assert len(found) == 60
+    assert set(outlines_of(store, found)) == {outline.id}
+    said = column(workspace, "SELECT decision FROM verdicts WHERE author = 'check:conformance'")
+    assert said == ["keep"] * 60
+    for each in found:
+        assert conformance(each, outline).score == 1.0
+        for turn in each.turns:
+            if turn.role == "assistant":
+                assert turn.cites
+                assert all(outline.step[step].place.page <= len(one.pages) for step in turn.cites)
+    again = filled(workspace, ("returns",), n=60)  # the document is known by now
+    assert again.traffic.asked == 0
+    with pytest.raises(InputError, match="follows 'returns_abuse', which is not among account_takeover"):
+        plans(
+            RunSettings(
+                workspace=workspace, prompt=("returns",), documents=(str(source.with_stem("account_takeover")),)
+            )
+        )
+
+
+def test_a_graph_that_speaks_of_steps_its_sop_does_not_have_is_refused() -> None:
+    from tests.sop_kit import outline
+
+    prompt = load("returns")
+    assert isinstance(prompt, GraphPrompt)
+    sound = outline("returns_abuse")
+    assert prompt.set_up({"outline": sound}).outline == sound
+    for old, new, words in (
+        ('"7.1"', '"7.9"', "states.ask_other.cites: '7.1' is not in the outline of 'returns_abuse'"),
+        ('"E3"', '"E9"', "states.window_open.asks: 'E3' is not in the outline of 'returns_abuse'"),
+        ('"the seal is broken"', '"no"', "states.ask_seal.facts.4.2: 'the seal is broken' is no answer of that step"),
+    ):
+        changed = Outline.model_validate_json(sound.model_dump_json().replace(old, new))
+        with pytest.raises(InputError) as wrong:
+            prompt.set_up({"outline": changed})
+        assert words in str(wrong.value)
+        assert "returns.yaml:" in str(wrong.value)
+
+
+def test_a_returns_dialogue_that_leaves_the_sop_is_caught() -> None:
+    from curation.conformance import conformance
+    from tests.sop_kit import outline
+
+    prompt = load("returns")
+    assert isinstance(prompt, GraphPrompt)
+    sound = outline("returns_abuse")
+    faults: Counter[str] = Counter()
+    for number in range(40):
+        turns = whole_dialogue(prompt, "en", f"caught/{number}")
+        places = [place for place, turn in enumerate(turns) if turn.role == "tool"]
+        assert conformance(Dialogue(language="en", turns=tuple(turns)), sound).score == 1.0
+        without = [turn for place, turn in enumerate(turns) if place != places[-1]]  # decided without looking it up
+        checked = conformance(Dialogue(language="en", turns=tuple(without)), sound)
+        assert checked.score < 1.0
+        faults.update(fault.kind for fault in checked.faults if fault.sure)
+    assert faults["evidence"] > 0
+    assert faults["skipped"] > 0
 
 
 def test_without_a_graph_each_dialogue_is_one_request(workspace: Path) -> None:

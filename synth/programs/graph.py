@@ -120,7 +120,10 @@ def _unsaid(text: str, slots: Mapping[str, Any]) -> str | None:
 
 
 def _candidate(prompt: GraphPrompt, slot: Slot, turns: list[Turn], asking: Asking, completion: Completion) -> Candidate:
-    example = Dialogue(language=slot.language, scenario=prompt.plot.name, turns=tuple(turns))
+    outline = prompt.outline
+    example = Dialogue(
+        language=slot.language, scenario=prompt.plot.name, turns=tuple(turns), outline=outline.id if outline else None
+    )
     axes = dict(slot.axes)
     if prompt.user_model is not None:
         axes["user_model"] = prompt.user_model
@@ -128,7 +131,8 @@ def _candidate(prompt: GraphPrompt, slot: Slot, turns: list[Turn], asking: Askin
         completion=completion.id, position=0, prompt=prompt.name, axes=axes, provider=asking.provider.name,
         model=completion.model or asking.model,
     )  # fmt: skip
-    return Candidate(example, origin, run_checks(example))
+    outlines = {outline.id: outline} if outline else None
+    return Candidate(example, origin, run_checks(example, outlines=outlines))
 
 
 # -- the baseline ------------------------------------------------------------------------------------------------
