@@ -21,7 +21,7 @@ from curation.selection import described, nothing_selected, query
 from curation.store import Store
 from curation.tables import utc
 
-_PRIORITY = {"kept": 0, "passed": 1, "new": 2, "unscored": 3, "flagged": 4, "dropped": 5}
+PRIORITY = {"kept": 0, "passed": 1, "new": 2, "unscored": 3, "flagged": 4, "dropped": 5}
 COLUMNS = "id, task, language, status, label, category, severity, text_hash, content"
 Method = Literal["near", "exact", "none"]
 
@@ -79,7 +79,7 @@ def find(
     whatever the method, since splits follow them.
     """
     # In order of priority, because `near_pairs` leads the texts of a crowded cluster to the first ones it meets.
-    priority = np.array([_PRIORITY[status] for status in examples["status"].to_pylist()], dtype=np.int8)
+    priority = np.array([PRIORITY[status] for status in examples["status"].to_pylist()], dtype=np.int8)
     order = np.argsort(priority, kind="stable")
     ordered = examples.take(pa.array(order))
     pairs = _near(ordered, threshold, progress)

@@ -88,3 +88,51 @@ def test_agreement_says_how_far_people_agree(browser: Browser, address: str, emp
     expect(page.get_by_text("overlap=0.2")).to_be_visible()
     sound(page)
     page.context.close()
+
+
+def test_duplicates_are_cut_compared_and_settled_as_one_act(browser: Browser, tmp_path: Path, empty: str) -> None:
+    folder = tmp_path / "workspace"
+    store, when = Store(folder), now()
+    base = "selling my old bike with new tyres and a bell today only call me soon " + HOSTILE
+    posts = [Moderation(text=base.replace("bike", thing), language="en", label="allowed") for thing in ("bike", "car", "van")]  # fmt: skip
+    posts += [Moderation(text=f"{start} 我想卖我的旧自行车，轮胎是新的", language="zh", label="allowed") for start in "甲乙"]  # fmt: skip
+    ids = [one.id for one in posts]
+    pairs = [(ids[0], ids[1], 0.9), (ids[1], ids[2], 0.6), (ids[3], ids[4], 0.95)]
+    written(store, [example_row(one, when) for one in posts])
+    with store.write() as connection:
+        store.insert(connection, "dedups", [("dd1", 5, 3, 0.6, "{}", when)])
+        store.insert(connection, "near_pairs", [("dd1", *sorted((a, b)), score) for a, b, score in pairs])
+
+    def decisions() -> list[tuple[str, str, str]]:
+        rows = store.rows("SELECT example, author, decision FROM verdicts ORDER BY made_at, id")
+        return [(str(one), str(by), str(said)) for one, by, said in rows]
+
+    with serving(folder) as address:
+        page = at(browser, address, "duplicates")
+        expect(page.get_by_text("3 twins")).to_be_visible()
+        expect(page.locator("ins", has_text="car").or_(page.locator("del", has_text="car")).first).to_be_visible()
+        expect(page.locator("ins, del").filter(has_text="乙").first).to_be_visible()
+        sound(page)
+        page.goto(f"{address}/duplicates?alike=0.8")  # cut anew: one text falls away
+        expect(page.get_by_text("2 twins")).to_have_count(2)
+        page.goto(f"{address}/duplicates")
+        expect(page.get_by_text("3 twins")).to_be_visible()
+        page.get_by_role("button", name="Keep this one").nth(1).click()
+        expect(page.get_by_text("one kept, 2 dropped")).to_be_visible()
+        expect(page.get_by_text("3 twins")).to_have_count(0)
+        said = decisions()
+        assert sorted(decision for _, _, decision in said) == ["drop", "drop", "keep"]
+        assert {by for _, by, _ in said} == {"human:ann"}
+        assert {one for one, _, _ in said} == set(ids[:3])
+        page.keyboard.press("u")
+        expect(page.get_by_text("taken back for 3 examples")).to_be_visible()
+        expect(page.get_by_text("3 twins")).to_be_visible()
+        page.get_by_role("button", name="Keep the first of each of 2 clusters").click()
+        page.get_by_role("button", name="Drop 3 examples").click()
+        expect(page.get_by_text("No cluster is open at this threshold")).to_be_visible()
+        assert [decision for _, _, decision in decisions()[-3:]] == ["drop"] * 3
+        page.context.close()
+    page = at(browser, empty, "duplicates")
+    expect(page.get_by_text("curate dedup threshold=0.7")).to_be_visible()
+    sound(page)
+    page.context.close()

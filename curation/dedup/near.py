@@ -124,7 +124,7 @@ def shingles(text: str, language: str) -> set[tuple[str, ...]]:
     clean = normalised(text)
     if family_of(language) == CHAR5:
         return {tuple(clean[i : i + 5]) for i in range(max(1, len(clean) - 4))} if clean else set()
-    words = tuple(word for token in clean.split() if (word := _bare(token)))
+    words = tuple(word for token in clean.split() if (word := bare(token)))
     if not words:
         return {(clean,)} if clean else set()
     return {words[i : i + 3] for i in range(max(1, len(words) - 2))}
@@ -187,7 +187,7 @@ def _frozen(buffer: Any) -> U8:
     return data
 
 
-def _bare(token: str) -> str:
+def bare(token: str) -> str:
     a, b = 0, len(token)
     while a < b and unicodedata.category(token[a])[0] == "P":
         a += 1
