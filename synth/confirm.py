@@ -1,7 +1,7 @@
 """Asking before money is spent."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from curation.errors import InputError, TilthError
 from curation.store import Store
@@ -11,7 +11,7 @@ from synth.plan import Plan
 from synth.pricing import Price
 from synth.providers import connect
 from synth.providers.base import Provider
-from synth.session import existing_store, price_of
+from synth.session import existing_store, price_of, prices_of
 
 
 def confirm_run(plans: Sequence[Plan], settings: RunSettings) -> None:
@@ -21,31 +21,37 @@ def confirm_run(plans: Sequence[Plan], settings: RunSettings) -> None:
         InputError: there is nobody to ask, or a setting, model or key cannot be used.
     """
     price = price_of(settings, settings.provider, settings.model)
-    if settings.yes or settings.max_usd is not None or (price is not None and price.free):
+    prices = prices_of(settings, settings.provider, settings.model)
+    if settings.yes or settings.max_usd is not None or all(one is not None and one.free for one in prices.values()):
         return
     provider = connect(settings, plans=plans, assets=settings.workspace / "assets", price=price)
     low = high = None
-    if price is not None:
-        cost = expected_cost(plans, provider, price, existing_store(settings), settings)
+    if None not in prices.values():
+        cost = expected_cost(plans, provider, prices, existing_store(settings), settings)
         low, high = cost or (None, None)
     confirm(low, high, settings, f"{sum(plan.n for plan in plans):,} examples")
 
 
 def expected_cost(
-    plans: Sequence[Plan], provider: Provider, price: Price | None, store: Store | None, settings: RunSettings
+    plans: Sequence[Plan],
+    provider: Provider,
+    prices: Mapping[str, Price | None],
+    store: Store | None,
+    settings: RunSettings,
 ) -> tuple[float, float] | None:
-    """The least and the most that running these plans is expected to cost in US dollars; None if the price is not known.
+    """The least and the most that running these plans is expected to cost in US dollars, each model by its own price and its share of the
+    requests; None if a price is not known.
 
     Nothing is asked. It rests on the answers of earlier runs and estimates, else on the length of the messages, within wide
     bounds; what is stored already is not counted.
     """
-    if price is None:
+    if None in prices.values():
         return None
     low = high = 0.0
     for plan in plans:
-        found = expected(plan, provider, price, store, settings)
+        found = expected(plan, provider, prices, store, settings)
         usd = found.batch_usd if settings.mode == "batch" and found.batch_usd is not None else found.live_usd
-        assert usd is not None, "the price is known"
+        assert usd is not None, "the prices are known"
         low, high = low + usd.low, high + usd.high
     return low, high
 
@@ -65,7 +71,11 @@ def confirm(low_usd: float | None, high_usd: float | None, settings: AskSettings
     sum_ = "an unknown sum" if low_usd is None or high_usd is None else dollars(low_usd, high_usd)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         if high_usd is None:
-            name = f"{settings.provider}: {{{settings.model or '*'}: {{input: ..., output: ...}}}}"
+            model = next(
+                (name for name, one in prices_of(settings, settings.provider, settings.model).items() if one is None),
+                "*",
+            )
+            name = f"{settings.provider}: {{{model or '*'}: {{input: ..., output: ...}}}}"
             raise InputError(
                 f"{what} may cost an unknown sum; go ahead with yes=true, or give the model's price in pricing.yaml, as {name}"
             )

@@ -148,6 +148,16 @@ class GraphPrompt(library.Checked):
         searches = sum(rates.states[name] for name, state in self.plot.states.items() if state.retrieve)
         return max(1, round(rates.turns + searches))
 
+    @cached_property
+    def users_share(self) -> float:
+        """Which share of the requests asks for a turn of the user's."""
+        if self.baseline:
+            return 0.0
+        rates = self.chain.rates.states
+        searches = sum(rates[name] for name, state in self.plot.states.items() if state.retrieve)
+        users = sum(rates[name] for name, state in self.plot.states.items() if state.who == "user")
+        return users / (sum(rates.values()) + searches)
+
     @property
     def offline_languages(self) -> Collection[str]:
         return self.plot.offline

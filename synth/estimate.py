@@ -6,7 +6,7 @@ the offline provider's are thrown away, as they cost nothing.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,7 +24,7 @@ from synth.providers import connect
 from synth.providers.base import Provider
 from synth.run import keep_prompts, locks
 from synth.sampling import Asked, Sample, stored
-from synth.session import existing_store, price_of, session
+from synth.session import existing_store, price_of, prices_of, session
 
 BATCH_S = 24 * 3600.0
 BUSY_S = 0.003  # what this machine works on a request, as far as it was measured
@@ -39,7 +39,8 @@ GUESSED_FROM = 8  # requests
 class Estimate:
     prompt: str
     provider: str
-    model: str
+    model: str  # several, joined by " + "
+    unpriced: str | None  # a model whose price is not known
     examples: int
     requests: int  # of a faultless run
     stored: int  # places of the plan that were asked before
@@ -65,9 +66,11 @@ def estimate(plan: Plan, settings: EstimateSettings) -> Estimate:
     """
     price = price_of(settings, settings.provider, settings.model)
     provider = connect(settings, plans=[plan], assets=settings.workspace / "assets", price=price)
-    asked = Asked(plan, provider, provider.model(plan.prompt), price, settings.max_attempts)
+    model = provider.model(plan.prompt)
+    prices = {model: price, **prices_of(settings, settings.provider, settings.model)}
+    asked = Asked(plan, provider, model, prices, settings.max_attempts)
     sample = stored(asked, existing_store(settings))
-    previews, usd, busy_s = 0, 0.0 if price is not None else None, BUSY_S
+    previews, usd, busy_s = 0, None if asked.unpriced else 0.0, BUSY_S
     missing = set(plan.languages) - {one.language for one in sample.observations}
     wanted = min(settings.previews, plan.size)
     if len(sample.observations) < wanted or (missing and wanted):
@@ -84,10 +87,11 @@ def estimate(plan: Plan, settings: EstimateSettings) -> Estimate:
 
 
 def expected(
-    plan: Plan, provider: Provider, price: Price | None, store: Store | None, settings: RunSettings
+    plan: Plan, provider: Provider, prices: Mapping[str, Price | None], store: Store | None, settings: RunSettings
 ) -> Estimate:
     """Estimate without asking anything: from the store's answers, else a guess from the length of the messages."""
-    asked = Asked(plan, provider, provider.model(plan.prompt), price, settings.max_attempts)
+    model = provider.model(plan.prompt)
+    asked = Asked(plan, provider, model, {model: prices.get(settings.model or ""), **prices}, settings.max_attempts)
     return _estimate(asked, stored(asked, store), settings, previews=0, previews_usd=0.0, busy_s=BUSY_S)
 
 
@@ -129,7 +133,7 @@ def _paid_previews(asked: Asked, slots: Sequence[Slot], settings: EstimateSettin
         max_requests=3 * len(slots) * plan.prompt.requests_each, provider=asked.provider,
     ) as opened:  # fmt: skip
         keep_prompts(opened, [plan])
-        known = answers(opened.store, plan.prompt.fingerprint, [asked.model], slots[0].number, slots[-1].number)
+        known = answers(opened.store, plan.prompt.fingerprint, list(asked.shares), slots[0].number, slots[-1].number)
 
         async def ask(slot: Slot) -> None:
             stored = known.get(slot.number, {})
@@ -156,22 +160,23 @@ def _paid_previews(asked: Asked, slots: Sequence[Slot], settings: EstimateSettin
 def _estimate(
     asked: Asked, sample: Sample, settings: RunSettings, *, previews: int, previews_usd: float | None, busy_s: float
 ) -> Estimate:
-    plan, price, seen = asked.plan, asked.price, sample.observations
+    plan, seen, priced = asked.plan, sample.observations, asked.unpriced is None
     found = (
         forecast(seen, sample.places, max_attempts=asked.max_attempts)
         if seen
         else _guess(asked, sample, settings.max_tokens)
     )
-    batches = price is not None and price.batch is not None and asked.provider.batches is not None
+    batch = asked.batch_share
+    dates = [price.as_of for name in asked.shares if (price := asked.prices.get(name)) is not None and price.as_of]
     return Estimate(
-        prompt=plan.prompt.name, provider=asked.provider.name, model=asked.model, examples=plan.n, requests=plan.requests,
+        prompt=plan.prompt.name, provider=asked.provider.name, model=" + ".join(asked.shares), unpriced=asked.unpriced, examples=plan.n,
+        requests=plan.requests,
         stored=sample.answered, sample=len(seen),
         accepted_share=sum(one.share * one.count for one in seen) / sum(one.count for one in seen) if seen else None,
         to_ask=found.requests, input_tokens=found.input_tokens, output_tokens=found.output_tokens,
-        live_usd=found.usd if price is not None else None,
-        batch_usd=found.usd.times(price.batch or 1.0) if price is not None and batches else None,
-        live_s=_live_s(found, seen, settings, busy_s), batch_s=BATCH_S if batches else None,
-        previews=previews, previews_usd=previews_usd, prices_as_of=price.as_of if price is not None else "",
+        live_usd=found.usd if priced else None, batch_usd=None if batch is None else found.usd.times(batch),
+        live_s=_live_s(found, seen, settings, busy_s), batch_s=None if batch is None else BATCH_S,
+        previews=previews, previews_usd=previews_usd, prices_as_of=min(dates, default="") if priced else "",
     )  # fmt: skip
 
 
@@ -210,9 +215,7 @@ def _guess(asked: Asked, sample: Sample, max_tokens: int) -> Forecast:
     for side in (0, 1):
         tokens_in = size * TOKENS_PER_BYTE[side] + images * TOKENS_PER_IMAGE[side]
         tokens_out = min(max_tokens, asked.plan.per_request * TOKENS_PER_TEXT[side] + THINKING[side])
-        usd = 0.0
-        if asked.price is not None:
-            usd = (tokens_in * asked.price.input + tokens_out * asked.price.output) / 1e6
+        usd = asked.mean_usd(tokens_in, tokens_out)
         again = number * ASKED_AGAIN[side] * asked.plan.prompt.requests_each
         bounds.append((again, again * tokens_in, again * tokens_out, again * usd))
     return Forecast(*(Range(low, (low * high) ** 0.5, high) for low, high in zip(*bounds, strict=True)))

@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from curation.records import Completion, Finish, Request
 from curation.store import Store
 from curation.tables import COMPLETION_COLUMNS, completion_from
+from synth.dialogue_prompt import GraphPrompt
 from synth.forecast import Observation
 from synth.plan import Plan, Slot
 from synth.pricing import Price
@@ -21,7 +23,8 @@ OTHERS = 200  # answers of other plans of the same prompt and model
 _ANSWERED = """
 WITH mine AS (
     SELECT DISTINCT slot FROM requests SEMI JOIN completions ON completions.request = requests.id
-    WHERE prompt_id = $prompt AND requests.model = $model AND provider = $provider AND attempt = 0 AND slot < $size
+    WHERE prompt_id = $prompt AND list_contains($models, requests.model) AND provider = $provider AND attempt = 0
+        AND slot < $size
 )
 SELECT slot, (SELECT count(*) FROM mine) FROM mine ORDER BY hash(slot) LIMIT $most
 """
@@ -30,7 +33,7 @@ SELECT requests.variables, requests.sampling, requests.slot, requests.attempt,
     EXISTS (SELECT 1 FROM batch_members WHERE batch_members.request = requests.id) AS batched,
     {", ".join(f"completions.{name}" for name in COMPLETION_COLUMNS.split(", "))}
 FROM requests JOIN completions ON completions.request = requests.id
-WHERE prompt_id = $prompt AND requests.model = $model AND provider = $provider
+WHERE prompt_id = $prompt AND list_contains($models, requests.model) AND provider = $provider
 """
 
 
@@ -44,15 +47,51 @@ class Sample:
     answered: int = 0  # places of the plan that were asked before, at a reckoning
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What a provider would be asked for a plan, and what its answers cost."""
 
     plan: Plan
     provider: Provider
     model: str
-    price: Price | None
+    prices: Mapping[str, Price | None]  # of each model that is asked; None: not known
     max_attempts: int
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Model -> which share of the requests it answers."""
+        prompt = self.plan.prompt
+        if not isinstance(prompt, GraphPrompt):
+            return {self.model: 1.0}
+        users = prompt.users_share if prompt.user_model is not None else 0.0
+        dealt = tuple(map(str, self.plan.axes.get("model", (self.model,))))
+        found = {name: (1 - users) / len(dealt) for name in dealt}
+        if prompt.user_model is not None and users:
+            found[prompt.user_model] = found.get(prompt.user_model, 0.0) + users
+        return found
+
+    @property
+    def unpriced(self) -> str | None:
+        """A model whose price is not known, if there is one."""
+        return next((name for name in self.shares if self.prices.get(name) is None), None)
+
+    def mean_usd(self, input_tokens: float, output_tokens: float) -> float:
+        """US dollars of a request with so many tokens, over all models by their shares; 0 where a price is not known."""
+        return sum(
+            share * (input_tokens * price.input + output_tokens * price.output) / 1e6
+            for name, share in self.shares.items()
+            if (price := self.prices.get(name)) is not None
+        )
+
+    @cached_property
+    def batch_share(self) -> float | None:
+        """Which share of the live price a batch pays, over all models; None where one has no batches, or no known price."""
+        shares = [(share, price) for name, share in self.shares.items() if (price := self.prices.get(name))]
+        if self.provider.batches is None or self.unpriced or any(price.batch is None for _, price in shares):
+            return None
+        whole = sum(share * (price.input + price.output) for share, price in shares)
+        paid = sum(share * (price.input + price.output) * (price.batch or 1.0) for share, price in shares)
+        return paid / whole if whole else 1.0
 
     async def produce(self, slot: Slot, attempt: int, count: int, ask: Ask) -> Produced:
         """One attempt, as a run would make it."""
@@ -77,13 +116,18 @@ class Asked:
     ) -> Observation:
         """Make an attempt, and read its answers as a run would. `batched`: ids of requests that a batch answered."""
         kept: list[Completion] = []
+        models: list[str] = []
 
         async def keeping(request: Request) -> Completion:
             kept.append(await ask(request))
+            models.append(request.model)
             return kept[-1]
 
         produced = await self.produce(slot, attempt, count, keeping)
-        costs = [self._usd(one, batched=one.request in batched) for one in kept]
+        costs = [
+            self._usd(one, self.prices.get(model), batched=one.request in batched)
+            for one, model in zip(kept, models, strict=True)
+        ]
         return Observation(
             language=slot.language, count=count,
             usable=sum(candidate.dropped_by is None for candidate in produced.candidates),
@@ -93,14 +137,15 @@ class Asked:
             refused=kept[-1].finish in (Finish.REFUSAL, Finish.FILTER), requests=len(kept),
         )  # fmt: skip
 
-    def _usd(self, completion: Completion, *, batched: bool) -> tuple[float, float]:
+    @staticmethod
+    def _usd(completion: Completion, price: Price | None, *, batched: bool) -> tuple[float, float]:
         """What an answer costs when it is asked live, and the part of it that its own length makes."""
-        if self.price is None:
+        if price is None:
             return 0.0, 0.0
-        share = self.price.batch or 1.0 if batched else 1.0
-        output = completion.output_tokens * self.price.output / 1e6
+        share = price.batch or 1.0 if batched else 1.0
+        output = completion.output_tokens * price.output / 1e6
         if completion.cost_usd is None:
-            return completion.input_tokens * self.price.input / 1e6 + output, output
+            return completion.input_tokens * price.input / 1e6 + output, output
         return completion.cost_usd / share, min(output, completion.cost_usd / share)
 
 
@@ -124,7 +169,7 @@ def stored(asked: Asked, store: Store | None) -> Sample:
 
 async def _fill(sample: Sample, asked: Asked, store: Store) -> None:
     plan = asked.plan
-    keys = {"prompt": plan.prompt.fingerprint, "model": asked.model, "provider": asked.provider.name}
+    keys = {"prompt": plan.prompt.fingerprint, "models": list(asked.shares), "provider": asked.provider.name}
     rows = store.rows(_ANSWERED, {**keys, "size": plan.size, "most": PLACES})
     slots = [int(slot) for slot, _ in rows]
     known: dict[str, tuple[Completion, bool]] = {}

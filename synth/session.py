@@ -126,7 +126,8 @@ def session(
             held.enter_context(store.hold(name, what))
         writer = held.enter_context(Writer(store))
         if settings.mode == "live":
-            _refuse_what_is_in_batches(store, spent_on, provider.name, model)
+            for name in (model, *others):
+                _refuse_what_is_in_batches(store, spent_on, provider.name, name)
         writer.append([("runs", (run, described, version("tilth"), utc(started)))], durable=True)
         spent = (
             store.rows(SPENT, {"models": [model, *others], "prompts": list(spent_on)})[0][0]
@@ -186,6 +187,12 @@ def _refuse_what_is_in_batches(store: Store, prompts: Sequence[str], provider: s
 def price_of(settings: AskSettings, provider: str, model: str | None) -> Price | None:
     """What is known of the price of the model that the settings name."""
     return load_prices(settings.pricing).of(provider, model or "")
+
+
+def prices_of(settings: AskSettings, provider: str, model: str | None) -> dict[str, Price | None]:
+    """What is known of the prices of all models that are asked: `model`, and those beside it."""
+    table = load_prices(settings.pricing)
+    return {name: table.of(provider, name) for name in (model or "", *settings.also_asked)}
 
 
 def existing_store(settings: AskSettings) -> Store | None:

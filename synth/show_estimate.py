@@ -85,7 +85,7 @@ def notes(found: Sequence[Estimate], today: date) -> list[str]:
                 f"{previews:,} previews were asked for this and cost {cost}; they are kept, and the run does not ask for them again."
             )
     if first.live_usd is None:
-        lines.append(f"The price of {first.model!r} is not known; give it in pricing.yaml to see the cost.")
+        lines.append(f"The price of {first.unpriced!r} is not known; give it in pricing.yaml to see the cost.")
     elif first.prices_as_of and not offline:
         old = today - date.fromisoformat(first.prices_as_of) > OLD
         lines.append(

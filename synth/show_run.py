@@ -13,6 +13,7 @@ from synth.choice import plans
 from synth.config import RunSettings
 from synth.confirm import confirm_run
 from synth.dialogue_prompt import GraphPrompt
+from synth.next_steps import exports
 from synth.plan import Plan
 from synth.progress import Progress, cost, duration, most_common
 from synth.run import Report, run
@@ -30,14 +31,14 @@ def run_command(settings: RunSettings) -> int:
             json.dumps({**asdict(report), "complete": report.complete, "seconds": round(took, 3)}, ensure_ascii=False)
         )
     else:
-        _print_report(console, report, settings, took)
+        _print_report(console, report, chosen, settings, took)
         _print_coverage(console, chosen, settings)
     if report.stopped and report.stopped.startswith("interrupted"):
         return 130
     return 0 if report.complete else 1
 
 
-def _print_report(console: Console, report: Report, settings: RunSettings, took: float) -> None:
+def _print_report(console: Console, report: Report, chosen: Sequence[Plan], settings: RunSettings, took: float) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("prompt", "accepted", "wanted", "flagged", "rejected"):
         table.add_column(heading, justify="left" if heading in ("prompt", "rejected") else "right")
@@ -60,7 +61,10 @@ def _print_report(console: Console, report: Report, settings: RunSettings, took:
         )
     where = _where(settings)
     if report.complete:
-        console.print(f"Next:  curate stats{where}\n       curate export name=moderation{where}", soft_wrap=True)
+        intents = any(isinstance(plan.prompt, GraphPrompt) for plan in chosen)
+        tasks = [plan.prompt.task for plan in chosen]
+        lines = (f"curate stats{where}", *exports(tasks, settings.workspace, intents=intents))
+        console.print("Next:  " + "\n       ".join(lines), soft_wrap=True)
         return
     short = sum(tally.wanted - tally.accepted for tally in report.tallies)
     if report.stopped:

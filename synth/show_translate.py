@@ -7,7 +7,9 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
+from curation.store import Store
 from synth.config import TranslateSettings
+from synth.next_steps import exports
 from synth.progress import Progress, cost, duration, most_common
 from synth.translate import Report, translate
 
@@ -51,9 +53,11 @@ def _print_report(console: Console, report: Report, settings: TranslateSettings,
     languages = list(dict.fromkeys(settings.to))
     chosen = languages[0] if len(languages) == 1 else f"[{','.join(languages)}]"
     look = f"curate ls status=flagged language={chosen}{where}"
-    console.print(
-        f"Next:  {look}\n       curate export name=moderation{where}"
-        if any(tally.flagged for tally in report.tallies)
-        else f"Next:  curate stats{where}\n       curate export name=moderation{where}",
-        soft_wrap=True,
-    )
+    tasks = settings.task or [
+        row[0]
+        for row in Store(settings.workspace).rows(
+            "SELECT DISTINCT task FROM examples SEMI JOIN (SELECT example AS id FROM origins WHERE kind = 'translated') USING (id) ORDER BY 1"
+        )
+    ]
+    first = look if any(tally.flagged for tally in report.tallies) else f"curate stats{where}"
+    console.print("Next:  " + "\n       ".join((first, *exports(tasks, settings.workspace))), soft_wrap=True)

@@ -322,6 +322,28 @@ def test_show_check_and_coverage_tell_of_a_graph(workspace: Path, capsys: pytest
         coverage_command(CoverageSettings(workspace=workspace, prompt="general_ok"))
 
 
+def test_what_to_do_next_is_a_command_that_works_for_the_task(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from curation.cli import COMMANDS as CURATE
+    from curation.commands import main
+
+    source = LIBRARY.parent / "docs/examples/sops/returns_abuse.pdf"
+    said = []
+    for prompt, more in (("returns", []), ("sop_understanding", [f"documents={source}"]), ("general_ok", [])):
+        out = run_words("run", prompt, "n=12", "language=en", f"workspace={workspace}", *more, capsys=capsys)
+        said += [line.strip() for line in out.splitlines() if "curate export" in line]
+    where = f" workspace={workspace}"
+    assert said == [
+        f"curate export name=dialogues format=oasst{where}",
+        f"curate export name=questions format=messages task=qa{where}",
+        f"curate export name=moderation task=moderation{where}",
+    ]
+    said[0] = said[0].replace("oasst", "oasst task=dialogue")  # as it would be said by now
+    for command in said:
+        assert main("curate", "", CURATE, command.split()[1:]) == 0
+
+
 def test_prices_of_a_tool_turn_are_those_of_the_file(workspace: Path) -> None:
     write(Path())
     assert filled(workspace, "tiny.yaml", n=10).complete

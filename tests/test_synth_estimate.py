@@ -25,6 +25,7 @@ from curation.store import Store
 from synth.choice import plans
 from synth.config import AskSettings, EstimateSettings, RunSettings
 from synth.confirm import confirm, confirm_run, expected_cost
+from synth.dialogue_prompt import GraphPrompt
 from synth.estimate import Estimate, estimate
 from synth.forecast import NOTHING, Forecast, Observation, Range, forecast
 from synth.plan import Plan
@@ -33,6 +34,7 @@ from synth.progress import Progress
 from synth.providers import connect
 from synth.providers.offline import OfflineSettings
 from synth.run import Report, run
+from synth.session import existing_store, prices_of
 from synth.show_estimate import estimate_command, notes
 
 FAULTS = {"malformed": 0.03, "refusal": 0.03, "max_tokens": 0.02}
@@ -353,29 +355,72 @@ def test_a_run_is_asked_about_before_it_spends(
 
 def test_what_is_stored_is_not_counted_and_what_it_cost_is_learnt_from(server: Spawned, workspace: Path) -> None:
     settings = asking(server, workspace, n=100)
-    price = load_prices().of("anthropic", MODEL)
-    provider = connect(settings, plans=chosen(settings), price=price)
-    guessed = expected_cost(chosen(settings), provider, price, None, settings)
+    prices = {MODEL: load_prices().of("anthropic", MODEL)}
+    provider = connect(settings, plans=chosen(settings), price=prices[MODEL])
+    guessed = expected_cost(chosen(settings), provider, prices, None, settings)
     report = ran(settings)
     store = Store(workspace, create=False)
-    assert expected_cost(chosen(settings), provider, price, store, settings) == (0, 0)
+    assert expected_cost(chosen(settings), provider, prices, store, settings) == (0, 0)
     larger = settings.model_copy(update={"n": 200})
-    known = expected_cost(chosen(larger), provider, price, store, larger)
+    known = expected_cost(chosen(larger), provider, prices, store, larger)
     assert guessed is not None
     assert known is not None
     assert guessed[0] < known[0] <= report.traffic.cost_usd * 1.1
     assert report.traffic.cost_usd * 0.9 <= known[1] < guessed[1]
-    batches = expected_cost(chosen(larger), provider, price, store, larger.model_copy(update={"mode": "batch"}))
+    batches = expected_cost(chosen(larger), provider, prices, store, larger.model_copy(update={"mode": "batch"}))
     assert batches == pytest.approx((known[0] / 2, known[1] / 2))
-    assert expected_cost(chosen(settings), provider, None, store, settings) is None
+    assert expected_cost(chosen(settings), provider, {MODEL: None}, store, settings) is None
     assert len(ids(workspace, "completions")) == report.traffic.asked
+
+
+def test_several_models_are_priced_each_by_its_share(server: Spawned, workspace: Path) -> None:
+    """Ten times the price for a model of two, and a user that costs nothing next to them."""
+    cheap, dear, user = "claude-cheap", "claude-dear", "claude-user"
+    own = {cheap: "1, output: 5", dear: "10, output: 50", user: "0.001, output: 0.005"}
+    Path("pricing.yaml").write_text(
+        "anthropic:\n" + "".join(f"  {name}: {{input: {words}, batch: 0.5}}\n" for name, words in own.items())
+    )
+
+    def cost(n: int = 20, **more: Any) -> tuple[float, float]:
+        settings = asking(server, workspace, prompt=("returns",), n=n, previews=0, language=("en",), **more)
+        table = prices_of(settings, "anthropic", settings.model)
+        provider = connect(settings, plans=chosen(settings), price=table[settings.model or ""])
+        found = expected_cost(chosen(settings), provider, table, existing_store(settings), settings)
+        assert found is not None
+        return found
+
+    one, ten = cost(model=cheap), cost(model=dear)
+    assert ten == pytest.approx((10 * one[0], 10 * one[1]))
+    both = cost(model=[cheap, dear])
+    assert both == pytest.approx((5.5 * one[0], 5.5 * one[1]))
+    assert cost(model=[dear, cheap]) == pytest.approx(both)  # whichever comes first
+    prompt = chosen(asking(server, workspace, prompt=("returns",), n=1))[0].prompt
+    assert isinstance(prompt, GraphPrompt)
+    assert 0.4 < prompt.users_share < 0.6
+    spared = cost(model=dear, user_model=user)
+    assert spared == pytest.approx(((1 - prompt.users_share) * ten[0], (1 - prompt.users_share) * ten[1]), rel=0.01)
+    assert cost(model=[cheap, dear], mode="batch") == pytest.approx((both[0] / 2, both[1] / 2))
+    settings = asking(server, workspace, prompt=("returns",), n=8, language=("en",), model=[cheap, dear], yes=True)
+    report = ran(settings)  # and from what was answered before: what it really cost
+    again = cost(16, model=[cheap, dear])
+    assert again[0] <= report.traffic.cost_usd * 1.3
+    assert again[1] >= report.traffic.cost_usd * 0.7
+    found = estimated(
+        asking(server, workspace, prompt=("returns",), n=16, language=("en",), model=[cheap, dear], previews=0)
+    )
+    assert (found.model, found.sample > 0, found.stored) == (f"{cheap} + {dear}", True, 8)
+    unknown = asking(server, workspace, prompt=("returns",), n=4, model=[cheap, "claude-next"])
+    with pytest.raises(InputError, match=r"unknown sum.*anthropic: \{claude-next: "):
+        confirm_run(chosen(unknown), unknown)
+    [line] = [line for line in notes([estimated(unknown)], date.today()) if "price" in line]
+    assert "'claude-next' is not known" in line
 
 
 def test_a_plan_of_millions_is_reckoned_at_once(server: Spawned, workspace: Path) -> None:
     settings = asking(server, workspace, n=50_000_000)
-    price = load_prices().of("anthropic", MODEL)
-    provider = connect(settings, plans=chosen(settings), price=price)
-    cost = expected_cost(chosen(settings), provider, price, None, settings)
+    prices = {MODEL: load_prices().of("anthropic", MODEL)}
+    provider = connect(settings, plans=chosen(settings), price=prices[MODEL])
+    cost = expected_cost(chosen(settings), provider, prices, None, settings)
     assert cost is not None
     assert 1_000 < cost[0] < cost[1] < 10_000_000
 
