@@ -1,0 +1,74 @@
+"""What is typed and not yet saved stays in this browser: a reload brings it back. And the few keys that Streamlit cannot bind."""
+
+import json
+
+import streamlit as st
+
+_KEEP = """
+<script>
+(() => {
+  const prefix = PREFIX;
+  const put = (field, value) => {
+    const kind = field.tagName === 'TEXTAREA' ? HTMLTextAreaElement : HTMLInputElement;
+    Object.getOwnPropertyDescriptor(kind.prototype, 'value').set.call(field, value);
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+  let tries = 0;
+  const start = () => {
+    const box = document.querySelector('.st-key-panel');
+    const first = box && box.querySelector(FIRST);
+    if (!first) { if (tries++ < 40) setTimeout(start, 25); return; }
+    for (const field of box.querySelectorAll('.stTextArea textarea, .stTextInput input')) {
+      const key = prefix + field.getAttribute('aria-label');
+      const saved = localStorage.getItem(key);
+      if (saved !== null && saved !== field.value) put(field, saved);
+      if (!field.dataset.kept) field.addEventListener('input', () => localStorage.setItem(key, field.value));
+      field.dataset.kept = '1';
+    }
+    if (!box.dataset.kept) box.addEventListener('keydown', (event) => {  // Streamlit's forms take Ctrl-Enter in text only
+      const choice = event.target.type === 'radio' || event.target.getAttribute('role') === 'combobox';
+      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && choice) {
+        event.preventDefault();
+        box.querySelector('.stFormSubmitButton button').click();
+      }
+    }, true);
+    box.dataset.kept = '1';
+    if (!box.contains(document.activeElement)) (box.querySelector('input[type=radio]:checked') || first).focus();
+  };
+  start();
+})();
+</script>
+"""
+
+_KEYS = """
+<script>
+if (!window.tilthKeys) {
+  window.tilthKeys = true;
+  document.addEventListener('keydown', (event) => {
+    const typing = event.target.closest && event.target.closest('input, textarea, [contenteditable]');
+    const press = (name) => { const found = document.querySelector('.st-key-' + name + ' button'); if (found) found.click(); };
+    if (event.key === '?' && (!typing || event.target.type === 'radio')) press('keys');
+    if (event.key === 'Escape') { if (typing) event.target.blur(); press('close'); }
+  });
+}
+</script>
+"""
+
+
+def keep(example: str, panel: str) -> None:
+    """Keep what is typed in the open panel, bring back what was, and put the cursor there."""
+    prefix = json.dumps(f"tilth:{example}:{panel}:").replace("<", "\\u003c")
+    first = "'input[type=radio]'" if panel in ("relabel", "all") else "'textarea, .stTextInput input'"
+    st.html(_KEEP.replace("PREFIX", prefix).replace("FIRST", first), unsafe_allow_javascript=True)
+
+
+def forget(example: str) -> None:
+    """Drop the drafts of an example that was decided."""
+    prefix = json.dumps(f"tilth:{example}:").replace("<", "\\u003c")
+    script = f"for (const key of Object.keys(localStorage)) if (key.startsWith({prefix})) localStorage.removeItem(key);"
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
+
+
+def keys() -> None:
+    """`?` opens the sheet of keys, Escape closes a panel."""
+    st.html(_KEYS, unsafe_allow_javascript=True)
