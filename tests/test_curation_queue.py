@@ -110,7 +110,7 @@ def test_an_act_on_many_is_taken_back_as_one_and_the_word_before_stands_again(wo
     touched, rows = undone(store, "ann")
     assert touched == ids
     add(store, rows)
-    assert [word[1:] for word in said(store, "human:ann")[-5:]] == [("flag", "hm"), *[("retract", "undo")] * 4]
+    assert [word[1:] for word in said(store, "human:ann")[-6:]] == [*[("retract", "undo")] * 5, ("flag", "hm")]
     assert [json.loads(row[0]) for row in store.rows("SELECT labels FROM verdicts WHERE decision = 'flag'")] == [
         labels
     ] * 2
@@ -118,6 +118,24 @@ def test_an_act_on_many_is_taken_back_as_one_and_the_word_before_stands_again(wo
     assert store.rows("SELECT status, count(*) FROM review GROUP BY 1 ORDER BY 1") == [("flagged", 1), ("new", 4)]
     assert undone(store, "bob") == ([], [])
     assert undone(store, "nobody") == ([], [])
+
+
+def test_undo_goes_back_act_by_act(workspace: Path) -> None:
+    store = Store(workspace)
+    one, other = (post.id for post in filled(store, 2))
+    for ids, decision in (([one], Decision.KEEP), ([one, other], Decision.FLAG), ([one], Decision.DROP)):
+        add(store, decided(ids, "ann", decision))
+    found = []
+    for _ in range(4):
+        touched, rows = undone(store, "ann")
+        add(store, rows)
+        found.append((touched, dict(store.rows("SELECT example, status FROM review"))))
+    assert found == [
+        ([one], {one: "flagged", other: "flagged"}), (sorted([one, other]), {one: "kept", other: "new"}),
+        ([one], {one: "new", other: "new"}), ([], {one: "new", other: "new"}),
+    ]  # fmt: skip
+    add(store, decided([one], "ann", Decision.DROP))
+    assert undone(store, "ann")[0] == [one]
 
 
 def test_an_edit_is_a_new_example_beside_the_old_one(workspace: Path) -> None:

@@ -124,6 +124,49 @@ def page_wait() -> None:
     time.sleep(0.1)
 
 
+def test_keys_pressed_faster_than_the_page_decide_nothing_unseen(
+    browser: Browser, desk: tuple[str, Store, list[Moderation]]
+) -> None:
+    address, store, _ = desk
+    page = open_page(browser, address, "ann")
+    expect(page.locator(".t-card")).to_contain_text("post number 0")
+    page.evaluate(
+        "window.before = []; window.addEventListener('keydown', () => before.push(document.querySelector('.t-card')?.innerText.trim()), true)"
+    )
+    for pause in (0, 20, 60, 0, 120, 20, 0):
+        page.keyboard.press("k")
+        page.wait_for_timeout(pause)
+    settled(page)
+    page.wait_for_timeout(1500)
+    before, shown = page.evaluate("before"), page.locator(".t-card").inner_text().strip()
+    page.context.close()
+    for _ in range(40):
+        if (kept := [text for _, text, _, _, _ in words(store)]) and len(kept) == int(shown.split()[-1]):
+            break
+        page_wait()
+    assert kept == [f"post number {at}" for at in range(len(kept))]
+    assert shown == f"post number {len(kept)}"
+    assert set(kept) <= set(before)
+
+
+def test_letters_typed_before_a_panel_is_there_are_its_first_letters(
+    browser: Browser, desk: tuple[str, Store, list[Moderation]]
+) -> None:
+    address, store, _ = desk
+    page = open_page(browser, address, "ann")
+    expect(page.locator(".t-card")).to_contain_text("post number 0")
+    page.keyboard.type("wdkf")  # W, and at once what would drop, keep and flag
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("dkf")
+    page.keyboard.press("Enter")
+    expect(page.locator(".t-card")).to_contain_text("post number 1")
+    page.context.close()
+    for _ in range(40):
+        if words(store):
+            break
+        page_wait()
+    assert [word[1:4] for word in words(store)] == [("post number 0", "drop", "dkf")]
+
+
 def test_one_decision_for_a_cluster_or_a_filter_and_its_undo(
     browser: Browser, desk: tuple[str, Store, list[Moderation]]
 ) -> None:
@@ -137,6 +180,7 @@ def test_one_decision_for_a_cluster_or_a_filter_and_its_undo(
     assert [word[1:3] for word in words(store)] == [("post number 4", "drop"), ("post number 5", "drop")]
     press(page, "a")
     page.get_by_text("all that this filter leaves waiting for me (6)").wait_for()
+    expect(page.locator(".st-key-panel input[type=radio]").first).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.wait_for_timeout(200)
     page.keyboard.press("Control+Enter")

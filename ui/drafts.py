@@ -17,7 +17,7 @@ _KEEP = """
   const start = () => {
     const box = document.querySelector('.st-key-panel');
     const first = box && box.querySelector(FIRST);
-    if (!first) { if (tries++ < 40) setTimeout(start, 25); return; }
+    if (!first) { if (tries++ < 200) setTimeout(start, 25); return; }
     for (const field of box.querySelectorAll('.stTextArea textarea, .stTextInput input')) {
       const key = prefix + field.getAttribute('aria-label');
       const saved = localStorage.getItem(key);
@@ -33,33 +33,54 @@ _KEEP = """
       }
     }, true);
     box.dataset.kept = '1';
+    const opening = window.tilthOpening || {};
     if (!box.contains(document.activeElement)) (box.querySelector('input[type=radio]:checked') || first).focus();
+    if (opening.typed && first.type !== 'radio') put(first, first.value + opening.typed);
+    opening.until = 0;
   };
   start();
 })();
 </script>
 """
 
+# Between the key that opens a panel and the panel's coming, letters are words for it and no shortcuts.
 _KEYS = """
 <script>
-if (!window.tilthKeys) {
-  window.tilthKeys = true;
-  document.addEventListener('keydown', (event) => {
+if (!window.tilthOpening) {
+  const opens = {w: ['reason', 'Reason'], e: ['edit', 'Edit'], l: ['relabel', 'Relabel'], a: ['all', 'All-like-this']};
+  const opening = window.tilthOpening = {until: 0, typed: ''};
+  const press = (name) => { const found = document.querySelector('.st-key-' + name + ' button'); if (found) found.click(); };
+  window.addEventListener('keydown', (event) => {
     const typing = event.target.closest && event.target.closest('input, textarea, [contenteditable]');
-    const press = (name) => { const found = document.querySelector('.st-key-' + name + ' button'); if (found) found.click(); };
+    const held = event.ctrlKey || event.metaKey || event.altKey;
     if (event.key === '?' && (!typing || event.target.type === 'radio')) press('keys');
-    if (event.key === 'Escape') { if (typing) event.target.blur(); press('close'); }
-  });
+    if (event.key === 'Escape') { opening.until = 0; if (typing) event.target.blur(); press('close'); }
+    if (typing || held || event.key.length > 1) return;
+    if (performance.now() < opening.until) {
+      opening.typed += event.key;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    const panel = opens[event.key.toLowerCase()];
+    if (!panel || new URLSearchParams(location.search).get('panel') === panel[0]) return;
+    if (document.querySelector('.st-key-do-' + panel[1] + ' button:enabled')) Object.assign(opening, {until: performance.now() + 3000, typed: ''});
+  }, true);
 }
 </script>
 """
+_FIRST = {
+    "reason": ".stTextInput input",
+    "edit": "textarea",
+    "relabel": "input[type=radio]",
+    "all": "input[type=radio]",
+}
 
 
 def keep(example: str, panel: str) -> None:
     """Keep what is typed in the open panel, bring back what was, and put the cursor there."""
     prefix = json.dumps(f"tilth:{example}:{panel}:").replace("<", "\\u003c")
-    first = "'input[type=radio]'" if panel in ("relabel", "all") else "'textarea, .stTextInput input'"
-    st.html(_KEEP.replace("PREFIX", prefix).replace("FIRST", first), unsafe_allow_javascript=True)
+    st.html(_KEEP.replace("PREFIX", prefix).replace("FIRST", json.dumps(_FIRST[panel])), unsafe_allow_javascript=True)
 
 
 def forget(example: str) -> None:

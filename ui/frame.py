@@ -18,7 +18,7 @@ from ui.look import CSS, empty, head
 
 def run(pages: Sequence[Any]) -> None:
     """Show the page that the address asks for."""
-    st.set_page_config(page_title="Tilth", page_icon=":material/grass:", layout="wide")
+    st.set_page_config(page_title="Tilth", page_icon="🌾", layout="wide")
     st.html(f"<style>{CSS}{text.CSS}</style>")
     page = st.navigation(list(pages))
     with st.sidebar:

@@ -5,7 +5,8 @@ Streamlit runs `app.py` anew for every look, in threads of the process that `ui`
 
 import getpass
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -23,6 +24,9 @@ COOKIE = "tilth_reviewer"
 NAME_LENGTH = 60
 LOOK_EVERY_S = 1.0  # how often the index is brought up to date; at least ten times as long as that takes
 
+HELD_S = 600.0  # how long an example stays before a reviewer who does nothing
+_MOST_HELD = 10_000
+
 
 @dataclass
 class Served:
@@ -34,6 +38,7 @@ class Served:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _news: threading.Event = field(default_factory=threading.Event)
+    _desks: dict[str, tuple[str, float]] = field(default_factory=dict)
     trouble: str = ""  # why the index is not up to date, for the sidebar
 
     def append(self, rows: list[TableRow]) -> None:
@@ -57,20 +62,46 @@ class Served:
                 raise
         self._news.set()
 
-    def settle(self) -> None:
-        """Wait until everything appended is in the store and in the index."""
+    def flush(self) -> None:
+        """Wait until everything appended is in the store."""
         with self._lock:
             if self._writer is not None:
                 self._writer.flush()
+
+    def settle(self) -> None:
+        """Wait until everything appended is in the store and in the index."""
+        self.flush()
         refresh(self.store)
+
+    def claim(self, reviewer: str, examples: Iterable[str]) -> list[str]:
+        """Those of the examples that are before nobody else, nor were in the last minutes; they are before this reviewer now.
+
+        The index tells what was decided a while ago. This tells what is being decided, so that people who work through one queue
+        at the same time do not decide twice what one is enough for.
+        """
+        now, mine = time.monotonic(), []
+        with self._lock:
+            for example in examples:
+                holder, until = self._desks.get(example, (reviewer, 0.0))
+                if holder == reviewer or until < now:
+                    self._desks[example] = (reviewer, now + HELD_S)
+                    mine.append(example)
+            if len(self._desks) > _MOST_HELD:
+                self._desks = {one: (who, until) for one, (who, until) in self._desks.items() if until >= now}
+        return mine
+
+    def give_back(self, reviewer: str, examples: Iterable[str]) -> None:
+        """These are before this reviewer no longer, and undecided."""
+        with self._lock:
+            for example in examples:
+                if self._desks.get(example, ("", 0.0))[0] == reviewer:
+                    del self._desks[example]
 
     def watch(self) -> None:
         """Keep the index up to date from now on, in a thread."""
         threading.Thread(target=self._keep_up, name="review-index", daemon=True).start()
 
     def _keep_up(self) -> None:
-        import time
-
         pause = LOOK_EVERY_S
         while not self._stop.wait(pause):
             began = time.monotonic()

@@ -1,6 +1,7 @@
 """Review: one example at a time, decided by keys; why it is here and where it came from are a key away."""
 
 import json
+from collections.abc import Callable
 from typing import get_args
 
 import streamlit as st
@@ -109,8 +110,6 @@ def _desk(queue: Queue) -> None:
     line = line_of(queue)
     front = line.front()
     panel = st.query_params.get("panel", "")
-    if front is not None:
-        st.query_params["example"] = front.example.id
     _buttons(line, front)
     left = f"{line.waiting:,} {'decided by you' if queue.mine else 'waiting for you'}"
     st.html(f'<p class="t-quiet t-note" role="status">{shown(f"{left} · {line.note}" if line.note else left)}</p>')
@@ -125,6 +124,7 @@ def _desk(queue: Queue) -> None:
             )
     if front is None:
         _nothing(queue)
+        st.query_params.pop("example", None)
         return
     steps = cited(store(), front.example)
     main, side = st.columns([2.1, 1], gap="large")
@@ -144,6 +144,7 @@ def _desk(queue: Queue) -> None:
     if line.forget:
         drafts.forget(line.forget)
         line.forget = ""
+    st.query_params["example"] = front.example.id  # last, so that the address names what is on the screen
 
 
 def _buttons(line: Line, front: Card | None) -> None:
@@ -157,23 +158,31 @@ def _buttons(line: Line, front: Card | None) -> None:
             ("Relabel", "l", "secondary", lambda: _open("relabel"), none or not front or not front.example.labels
              or isinstance(front.example, Dialogue)),
             ("Edit", "e", "secondary", lambda: _open("edit"), none),
-            ("Skip", "s", "secondary", lambda: _skip(line), none),
+            ("Skip", "s", "secondary", line.skip, none),
             ("Undo", "u", "secondary", line.undo, False),
             ("Previous", "p", "tertiary", lambda: line.move(-1), none or line.at == 0),
             ("Next", "n", "tertiary", lambda: line.move(1), none),
             ("All like this", "a", "tertiary", lambda: _open("all"), none),
             ("Origin", "o", "tertiary", lambda: _open("origin"), none),
         ):  # fmt: skip
-            st.button(word, key=f"do-{word}", shortcut=key, type=kind, on_click=_safely, args=(what,), disabled=off)  # type: ignore[arg-type]
+            st.button(
+                word, key=f"do-{word}", shortcut=key, type=kind, on_click=_safely, args=(line, what), disabled=off
+            )  # type: ignore[arg-type]
         st.button("Keys (?)", key="keys", type="tertiary", on_click=_open, args=("keys",))
         if st.query_params.get("panel"):
             st.button("Close (Esc)", key="close", type="tertiary", on_click=_open, args=("",))
 
 
-def _safely(act: object) -> None:
-    """Do it; what is wrong with it is said on the page, and the example stays in front."""
+def _safely(line: Line, act: Callable[[], None]) -> None:
+    """Do it; what is wrong with it is said on the page, and the example stays in front.
+
+    A key that was pressed before its example was on the screen does nothing: the address in the browser names the one that was.
+    """
+    if line.at < len(line.ids) and st.query_params.get("example", line.ids[line.at]) != line.ids[line.at]:
+        line.note = "a key came before this example was shown, so it did nothing"
+        return
     try:
-        act()  # type: ignore[operator]
+        act()
     except TilthError as error:
         st.session_state["trouble"] = str(error)
 
@@ -185,12 +194,6 @@ def _open(panel: str) -> None:
         st.query_params.pop("panel", None)
 
 
-def _skip(line: Line) -> None:
-    line.done.add(line.ids[line.at])
-    line.note = "skipped"
-    line.move(1)
-
-
 # -- panels --------------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +201,7 @@ def _reason(line: Line, front: Card) -> None:
     key = f"reason-{front.example.id}"
 
     def said(decision: Decision) -> None:
-        _safely(lambda: line.decide(decision, reason=st.session_state[key]))
+        _safely(line, lambda: line.decide(decision, reason=st.session_state[key]))
 
     with st.form(f"form-{key}", border=False):
         st.text_input(
@@ -212,7 +215,7 @@ def _reason(line: Line, front: Card) -> None:
 
 def _relabel(line: Line, front: Card) -> None:
     def said() -> None:
-        _safely(lambda: line.decide(Decision.KEEP, labels=_said_labels(front.example)))
+        _safely(line, lambda: line.decide(Decision.KEEP, labels=_said_labels(front.example)))
 
     with st.form(f"form-relabel-{front.example.id}", border=False):
         _label_fields(front.example)
@@ -240,7 +243,7 @@ def _edit(line: Line, front: Card) -> None:
 
     def said() -> None:
         given = {name: st.session_state[f"edit-{name}-{one}"] for name, _, _ in fields}
-        _safely(lambda: line.edit(front, _changes(example, given), st.session_state[f"why-{one}"]))
+        _safely(line, lambda: line.edit(front, _changes(example, given), st.session_state[f"why-{one}"]))
 
     with st.form(f"form-edit-{one}", border=False):
         for name, what, value in fields:
@@ -287,7 +290,7 @@ def _all(line: Line, front: Card) -> None:
         act, ids = st.session_state[f"act-{one}"], scopes[st.session_state[f"scope-{one}"]]
         labels = _said_labels(example) if act == "relabel" else None
         decision = Decision.KEEP if labels else Decision(act)
-        _safely(lambda: line.bulk(ids, decision, reason=st.session_state[f"all-reason-{one}"], labels=labels))
+        _safely(line, lambda: line.bulk(ids, decision, reason=st.session_state[f"all-reason-{one}"], labels=labels))
 
     with st.form(f"form-all-{one}", border=False):
         st.radio("Decide for", tuple(scopes), key=f"scope-{one}", format_func=about.__getitem__)

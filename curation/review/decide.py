@@ -5,7 +5,7 @@ All rows of one act carry one time, so that an act on a thousand examples is tak
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,8 @@ from curation.store import Store
 from curation.tables import AnyExample, TableRow, example_row, origin_row, verdict_row
 
 Labels = Mapping[str, str | int]
+UNDO = "undo"  # the reason that an undo gives
+_TICK = timedelta(microseconds=1)
 
 
 def decided(
@@ -71,30 +73,55 @@ def edited(
 def undone(store: Store, by: str) -> tuple[list[str], list[TableRow]]:
     """The examples of a person's last act that stands, and the rows that take it back; both empty if there is none.
 
-    What they had said of an example before that act stands again. An example that an edit made stays, without a word of theirs.
+    Undoing again takes back the act before it, and so on. What they had said of an example before the act stands again; an example
+    that an edit made stays, without a word of theirs. The rows are a `retract` for each example and, a microsecond later, the former
+    word where one stands again.
     """
     author = f"human:{by}"
     with store.read() as connection:
+        acts = connection.execute(
+            "SELECT made_at, bool_and(decision = 'retract' AND reason = ?) FROM verdicts WHERE author = ? "
+            "GROUP BY made_at ORDER BY made_at DESC",
+            [UNDO, author],
+        ).fetchall()
+        act = _standing(acts)
+        if act is None:
+            return [], []
         words = connection.execute(
             """
-            WITH mine AS (SELECT example, decision, reason, labels, made_at, id FROM verdicts WHERE author = ?),
-            standing AS (SELECT example, max_by(decision, (made_at, id)) AS decision, max(made_at) AS made_at FROM mine GROUP BY example),
-            last AS (SELECT max(made_at) AS made_at FROM standing WHERE decision <> 'retract')
-            SELECT standing.example,
-                max_by({'decision': mine.decision, 'reason': mine.reason, 'labels': mine.labels}, (mine.made_at, mine.id))
-                    FILTER (mine.made_at < last.made_at)
-            FROM standing JOIN last ON standing.made_at = last.made_at JOIN mine ON mine.example = standing.example
-            WHERE standing.decision <> 'retract' GROUP BY standing.example ORDER BY 1
+            SELECT example, max_by({'decision': decision, 'reason': reason, 'labels': labels}, (made_at, id))
+                FILTER (made_at < $act)
+            FROM verdicts WHERE author = $author AND example IN (SELECT example FROM verdicts WHERE author = $author AND made_at = $act)
+            GROUP BY example ORDER BY example
             """,
-            [author],
+            {"author": author, "act": act},
         ).fetchall()
-    when, rows = now(), []
+    when = now()
+    rows = decided([example for example, _ in words], by, Decision.RETRACT, reason=UNDO, at=when)
     for example, before in words:
         if before and before["decision"] != "retract":
             labels = json.loads(before["labels"]) if before["labels"] else None
             rows += decided(
-                [example], by, Decision(before["decision"]), reason=before["reason"] or "", labels=labels, at=when
+                [example],
+                by,
+                Decision(before["decision"]),
+                reason=before["reason"] or "",
+                labels=labels,
+                at=when + _TICK,
             )
+    return [example for example, _ in words], rows
+
+
+def _standing(acts: Sequence[tuple[datetime, bool]]) -> datetime | None:
+    """Of (time, whether it is an undo), newest first: the newest act that no undo took back."""
+    undos, taken_back = {at for at, undo in acts if undo}, 0
+    for at, undo in acts:
+        if undo:
+            taken_back += 1
+        elif at - _TICK in undos:
+            continue  # a former word that stands again is no act of its own
+        elif taken_back:
+            taken_back -= 1
         else:
-            rows += decided([example], by, Decision.RETRACT, reason="undo", at=when)
-    return [row[0] for row in words], rows
+            return at
+    return None

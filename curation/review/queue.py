@@ -24,6 +24,7 @@ FILTERS = ("task", "language", "label", "category", "status", "prompt")
 WINDOW = 200  # ids that are fetched at once
 _TWINS_AT_MOST = 10_000
 _DEPTH = 64
+_SHARES = 1 << 24  # what the last six digits of an id can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def draw(store: Store, queue: Queue, *, leave_out: Iterable[str] = (), limit: in
         _search(connection, queue)
         waiting = connection.execute(f"SELECT count(*) FROM review WHERE {where}", parameters).fetchone()
         found = connection.execute(
-            f"SELECT example FROM review {joined} WHERE {where} AND NOT list_contains(?, example) ORDER BY {order} LIMIT {limit}",
+            f"SELECT example FROM review {joined} WHERE {where} AND example NOT IN (SELECT unnest(?)) ORDER BY {order} LIMIT {limit}",
             [*parameters, left, *seed],
         ).fetchall()
     return [row[0] for row in found], waiting[0] if waiting else 0
@@ -218,6 +219,11 @@ def contested(store: Store, *, limit: int = WINDOW) -> list[str]:
     ]
 
 
+def shared(example: str, overlap: float) -> bool:
+    """Whether two people are to decide on an example: ids are hashes, so their last digits draw a share that all processes agree on."""
+    return int(example[-6:], 16) < int(overlap * _SHARES)
+
+
 def _search(connection: "DuckDBPyConnection", queue: Queue) -> None:
     """The examples that hold the text that is looked for, once for all that is asked of them."""
     if queue.filters.text:
@@ -233,12 +239,11 @@ def _where(queue: Queue) -> tuple[str, list[Any]]:
     if queue.mine:
         parts = ["list_contains(people, ?)"]
     else:
-        # ids are hashes, so a share of them by their last digits is a random share that all processes agree on
         parts = [
             "(len(people) = 0 OR (len(people) = 1 AND NOT list_contains(people, ?) "
             "AND CAST('0x' || right(example, 6) AS INTEGER) < ?))"
         ]
-        parameters.append(int(queue.overlap * (1 << 24)))
+        parameters.append(int(queue.overlap * _SHARES))
     for name, column in (
         ("task", "review.task"), ("language", "review.language"), ("label", "review.label"),
         ("category", "review.category"), ("status", "automatic"),
