@@ -1,12 +1,16 @@
 """A labelling session in a real browser, by keys alone; afterwards the store holds exactly what was decided."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from ui_kit import open_page, serving, settled
+from ui_kit import ROOT, open_page, serious, serving, settled
 
 from curation.records import QA, Decision, Dialogue, Moderation, Preference, Safety, Turn, Verdict
 from curation.review.index import refresh
@@ -112,16 +116,10 @@ def test_a_session_by_keys_leaves_exactly_its_verdicts(
     for _ in range(40):
         if len(found := words(store)) == len(expected):
             break
-        page_wait()
+        time.sleep(0.1)
     assert [
         (by, text, decision, reason.split(":")[0], labels) for by, text, decision, reason, labels in found
     ] == expected
-
-
-def page_wait() -> None:
-    import time
-
-    time.sleep(0.1)
 
 
 def test_keys_pressed_faster_than_the_page_decide_nothing_unseen(
@@ -143,7 +141,7 @@ def test_keys_pressed_faster_than_the_page_decide_nothing_unseen(
     for _ in range(40):
         if (kept := [text for _, text, _, _, _ in words(store)]) and len(kept) == int(shown.split()[-1]):
             break
-        page_wait()
+        time.sleep(0.1)
     assert kept == [f"post number {at}" for at in range(len(kept))]
     assert shown == f"post number {len(kept)}"
     assert set(kept) <= set(before)
@@ -163,7 +161,7 @@ def test_letters_typed_before_a_panel_is_there_are_its_first_letters(
     for _ in range(40):
         if words(store):
             break
-        page_wait()
+        time.sleep(0.1)
     assert [word[1:4] for word in words(store)] == [("post number 0", "drop", "dkf")]
 
 
@@ -193,7 +191,7 @@ def test_one_decision_for_a_cluster_or_a_filter_and_its_undo(
     for _ in range(40):
         if len(words(store)) == 14:
             break
-        page_wait()
+        time.sleep(0.1)
     refresh(store)
     assert store.rows("SELECT status, count(*) FROM review GROUP BY 1 ORDER BY 1") == [("dropped", 2), ("new", 6)]
 
@@ -257,3 +255,40 @@ def test_two_browsers_decide_blindly_and_a_third_adjudicates(browser: Browser, t
         ("human:adjudicator:eve", "post number 0", "drop", ""), ("human:adjudicator:eve", "post number 0", "retract", "undo"),
         ("human:adjudicator:eve", "post number 0", "keep", ""),
     ]  # fmt: skip
+
+
+def test_the_sop_page_stands_beside_the_turns_that_cite_it(browser: Browser, tmp_path: Path) -> None:
+    words = (
+        "run",
+        "prompt=sop_dialogue",
+        f"documents={ROOT / 'docs/examples/sops/returns_abuse.pdf'}",
+        "n=2",
+        "language=en",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from synth.cli import app; app()", *words], cwd=tmp_path, capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with serving(tmp_path / "workspace") as address:
+        page = open_page(browser, f"{address}/review?task=dialogue", "ann")
+        expect(page.locator(".t-shot img").first).to_be_visible()
+        assert page.evaluate("[...document.querySelectorAll('.t-shot img')].every(one => one.naturalWidth > 500)")
+        cited = {chip.removeprefix("cites ") for chip in page.locator(".t-turn .t-info").all_inner_texts()}
+        assert cited
+        assert sorted(page.locator(".t-shot i b").all_inner_texts()) == sorted(cited)
+        for mark in page.locator(".t-shot").all():
+            outer = mark.bounding_box()
+            for one in mark.locator("i").all():
+                inner = one.bounding_box()
+                assert outer
+                assert inner
+                assert outer["x"] - 3 <= inner["x"] <= inner["x"] + inner["width"] <= outer["x"] + outer["width"] + 3
+                assert outer["y"] - 3 <= inner["y"] <= inner["y"] + inner["height"] <= outer["y"] + outer["height"] + 3
+        expect(page.get_by_role("button", name="Relabel")).to_be_disabled()
+        assert serious(page) == []
+        for key in ("w", "Escape", "e", "Escape", "o", "o", "?", "Escape", "a"):
+            press(page, key)
+            page.wait_for_timeout(600)
+            assert serious(page) == [], key
+        page.context.close()

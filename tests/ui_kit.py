@@ -101,3 +101,16 @@ def settled(page: Page) -> None:
         "!document.querySelector('[data-testid=stApp]').dataset.testConnectionState || "
         "document.querySelector('[data-testid=stApp]').dataset.testConnectionState === 'CONNECTED'"
     )
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that keeps somebody out: its rules with a serious or critical finding, and where."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {' '.join(map(str, node['target']))}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

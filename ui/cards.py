@@ -1,17 +1,24 @@
 """How an example of each task is shown to the person who reads it, as HTML in which nothing acts."""
 
+import json
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from html import escape
+from io import BytesIO
 from pathlib import Path
+
+from PIL import Image as Picture
 
 from curation.assets import media_type
 from curation.records import QA, Dialogue, Moderation, Preference, Safety, Turn
 from curation.review.sources import Cited
 from curation.tables import AnyExample
-from ui.look import Html, chip
+from ui.look import Html
 from ui.text import markdown, shown, text
 
+_LARGE, _WIDEST = 120_000, 1_100  # bytes; pixels of the longest side
 _SHOWABLE = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 CSS = """
@@ -32,7 +39,13 @@ CSS = """
 .t-turn.tool, .t-turn.system { justify-self: center; max-width: 94%; font-size: .88rem; border-style: dashed; }
 .t-turn .t-who { font-size: .78rem; font-weight: 600; color: var(--t-quiet); }
 .t-turn .t-chips { margin-top: .4rem; }
+.t-hits { margin: .2rem 0 0; padding-left: 1.1rem; } .t-hits li { padding: 0; overflow-wrap: anywhere; }
 .t-page { border: 1px solid var(--t-line); border-radius: 10px; padding: .7rem .9rem; margin-bottom: .7rem; }
+.t-page h3 { margin: 0 0 .4rem !important; }
+.t-shot { position: relative; line-height: 0; } .t-page .t-shot img { max-height: none; width: 100%; }
+.t-shot i { position: absolute; background: rgb(255 196 0 / .22); outline: 2px solid #c98a00; border-radius: 3px; }
+.t-shot i b { position: absolute; right: calc(100% + 2px); top: 0; font: 600 .72rem/1.3 system-ui, sans-serif; padding: 0 .3rem;
+  border-radius: 4px; background: #c98a00; color: #fff; }
 .t-page ol { margin: .4rem 0 0; padding: 0; list-style: none; font-size: .88rem; }
 """
 
@@ -81,13 +94,35 @@ def _pair(*sides: tuple[str, str]) -> str:
 def _turn(turn: Turn) -> str:
     who = {"user": "Customer", "assistant": "Assistant", "tool": "Looked up", "system": "Instructions"}[turn.role]
     notes = [
-        shown_chip(f"{name} {value}" if not isinstance(value, dict) else f"{one} = {each}")
+        shown_chip(f"{name} {_plain(value)}" if not isinstance(value, dict) else f"{one} = {_plain(each)}")
         for name, value in (turn.annotation or {}).items()
         if value not in (None, "", [], {})
         for one, each in (value.items() if isinstance(value, dict) else [("", "")])
     ]
     chips = f'<div class="t-chips">{"".join(notes)}</div>' if notes else ""
-    return f'<div class="t-turn {turn.role}"><div class="t-who">{who}</div>{text(turn.content)}{chips}{_cites(turn.cites)}</div>'
+    said = _hits(turn.content) if turn.role == "tool" else ""
+    return f'<div class="t-turn {turn.role}"><div class="t-who">{who}</div>{said or text(turn.content)}{chips}{_cites(turn.cites)}</div>'
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _hits(content: str) -> str:
+    """What a search found, an entry a line; "" if the content is no list of entries."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return ""
+    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+        return ""
+    lines = (
+        f"<li>{shown(str(one.get('name') or one.get('title') or one.get('id') or ''))} "
+        f'<span class="t-quiet">{shown(" · ".join(f"{key} {_plain(value)}" for key, value in one.items() if key not in ("name", "title")))}'
+        "</span></li>"
+        for one in found
+    )
+    return f'<ul class="t-hits">{"".join(lines)}</ul>'
 
 
 def shown_chip(words: str, tone: str = "plain") -> str:
@@ -100,20 +135,24 @@ def _cites(cites: Sequence[str]) -> str:
 
 
 def pages(steps: Sequence[Cited], assets: Path) -> Html:
-    """The pages that are cited, each with the steps on it."""
+    """The pages that are cited, each with its cited steps marked on it and named below."""
     by_page: dict[tuple[int, str | None], list[Cited]] = {}
     for step in steps:
         by_page.setdefault((step.page, step.image), []).append(step)
-    return Html(
-        "".join(
-            f'<div class="t-page">{picture(assets, image, f"page {number} of the SOP") if image else ""}<ol>'
-            + "".join(
-                f"<li>{chip(f'p. {number}')} {shown_chip(one.step, 'info')} {shown(one.text)}</li>" for one in on_it
-            )
-            + "</ol></div>"
-            for (number, image), on_it in by_page.items()
+    return Html("".join(_page(number, image, on_it, assets) for (number, image), on_it in by_page.items()))
+
+
+def _page(number: int, image: str | None, steps: Sequence[Cited], assets: Path) -> str:
+    marks = ""
+    for one in steps:
+        left, top, right, bottom = (100 * share for share in one.box)
+        marks += (
+            f'<i style="left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%">'
+            f"<b>{shown(one.step)}</b></i>"
         )
-    )
+    shot = f'<div class="t-shot">{picture(assets, image, f"page {number} of the SOP")}{marks}</div>' if image else ""
+    names = "".join(f"<li>{shown_chip(one.step, 'info')} {shown(one.text)}</li>" for one in steps)
+    return f'<div class="t-page"><h3>Page {number}</h3>{shot}<ol>{names}</ol></div>'
 
 
 def picture(assets: Path, sha256: str, alt: str) -> str:
@@ -121,8 +160,25 @@ def picture(assets: Path, sha256: str, alt: str) -> str:
     path = assets / sha256
     if not (sha256.isalnum() and path.is_file()):
         return f'<p class="t-quiet">picture {shown(sha256[:12])} is not in the assets of this workspace</p>'
+    address = _address(path)
+    if not address:
+        return f'<p class="t-quiet">picture {shown(sha256[:12])} is no image that a browser shows safely</p>'
+    return f'<img alt="{escape(alt)}" src="{address}">'
+
+
+@lru_cache(maxsize=64)
+def _address(path: Path) -> str:
+    """The picture as a data URL, made smaller where it is far larger than it is shown; "" if it is none that is safe."""
     data = path.read_bytes()
     kind = media_type(data)
     if kind not in _SHOWABLE:
-        return f'<p class="t-quiet">picture {shown(sha256[:12])} is no image that a browser shows safely</p>'
-    return f'<img alt="{escape(alt)}" src="data:{kind};base64,{b64encode(data).decode()}">'
+        return ""
+    if len(data) > _LARGE:
+        with suppress(OSError, ValueError, Picture.DecompressionBombError):
+            shrunk = BytesIO()
+            with Picture.open(BytesIO(data)) as whole:
+                small = whole.convert("RGB")
+                small.thumbnail((_WIDEST, _WIDEST))
+                small.save(shrunk, "JPEG", quality=85)
+            data, kind = shrunk.getvalue(), "image/jpeg"
+    return f"data:{kind};base64,{b64encode(data).decode()}"

@@ -15,6 +15,7 @@ from curation.errors import TilthError
 from curation.records import Decision
 from curation.review.decide import decided, edited, undone
 from curation.review.queue import Card, Queue, cards, draw, shared
+from curation.review.sources import Cited, cited
 from ui.session import Served, served
 
 AHEAD = 16  # cards that are fetched at once
@@ -30,6 +31,7 @@ class Line:
     waiting: int = 0
     done: set[str] = field(default_factory=set)  # decided or skipped here; the index may not know yet
     ready: dict[str, Card] = field(default_factory=dict)
+    steps: dict[str, list[Cited]] = field(default_factory=dict)  # of the SOP that an example rests on
     note: str = ""
     forget: str = ""  # the example whose drafts the browser may drop
     _end: bool = False  # the queue had no more than what is in `ids`
@@ -77,11 +79,18 @@ class Line:
             self._draw()
         missing = [one for one in self.ids[self.at :] if one not in self.ready][:AHEAD]
         mine = missing if self.queue.mine else self._claim(missing)
-        found = cards(self.served.store, mine, reviewer=self.queue.reviewer)
+        found = self._get(mine)
         for one in missing:
             if one not in found:
                 self.ids.remove(one)
+
+    def _get(self, examples: list[str]) -> dict[str, Card]:
+        found = cards(self.served.store, examples, reviewer=self.queue.reviewer)
+        for one, card in found.items():
+            if steps := cited(self.served.store, card.example):
+                self.steps[one] = steps
         self.ready |= found
+        return found
 
     def _draw(self) -> int:
         """Append the queue's next ids; returns how many it has."""
@@ -100,7 +109,7 @@ class Line:
         """Put an example in front: one that a link names, or that an undo brought back."""
         with self._lock:
             self.done.discard(example)
-            self.ready |= cards(self.served.store, [example], reviewer=self.queue.reviewer)
+            self._get([example])
             if example in self.ids:
                 self.at = self.ids.index(example)
             elif example in self.ready:

@@ -46,7 +46,7 @@ def ui_command(settings: UiSettings) -> int:
     if settings.auth == "oidc" and not _has_login():
         raise InputError(
             f"auth=oidc: {SECRETS} has no [auth] section with redirect_uri, cookie_secret, client_id, client_secret and "
-            "server_metadata_url"
+            "server_metadata_url; see docs/review.md"
         )
     _claim(settings.address, settings.port)
     with session.serving(settings) as served:

@@ -9,7 +9,6 @@ import streamlit as st
 from curation.errors import InputError, TilthError
 from curation.records import QA, Decision, Dialogue, Moderation, Preference, Safety
 from curation.review.queue import FILTERS, ORDERS, Card, Filters, Order, Queue, choices, cluster, everything
-from curation.review.sources import cited
 from curation.tables import AnyExample
 from curation.trace import trace
 from ui import drafts
@@ -30,7 +29,11 @@ KEYS = (
     ("U", "undo the last act, however many examples it touched"), ("N", "next, without deciding"), ("P", "previous"),
     ("A", "all like this: one decision for a cluster or a filter"), ("O", "where it came from"), ("Esc", "close"), ("?", "this sheet"),
 )  # fmt: skip
-PANELS = ("reason", "relabel", "edit", "all", "origin", "keys")
+_SHEET = (
+    '<div class="t-sheet">'
+    + "".join(f'<div><kbd class="t-key">{key}</kbd> {what}</div>' for key, what in KEYS)
+    + "</div>"
+)
 Labels = dict[str, str | int]
 
 
@@ -113,31 +116,30 @@ def _desk(queue: Queue) -> None:
     _buttons(line, front)
     left = f"{line.waiting:,} {'decided by you' if queue.mine else 'waiting for you'}"
     st.html(f'<p class="t-quiet t-note" role="status">{shown(f"{left} · {line.note}" if line.note else left)}</p>')
-    if trouble := st.session_state.pop("trouble", ""):
-        st.error(trouble, icon=":material/error:")
-    if panel == "keys":
-        with st.container(border=True, key="panel"):
-            st.html(
-                '<div class="t-sheet">'
-                + "".join(f'<div><kbd class="t-key">{key}</kbd> {what}</div>' for key, what in KEYS)
-                + "</div>"
-            )
+    # every part has its place, filled or not: what stands below a panel does not move to another place when it closes
+    above = st.container()
+    with above:
+        if trouble := st.session_state.pop("trouble", ""):
+            st.error(trouble, icon=":material/error:")
+        if panel == "keys":
+            with st.container(border=True, key="panel"):
+                st.html(_SHEET)
     if front is None:
         _nothing(queue)
         st.query_params.pop("example", None)
         return
-    steps = cited(store(), front.example)
-    main, side = st.columns([2.1, 1], gap="large")
+    assets = store().workspace / "assets"
+    steps = line.steps.get(front.example.id, [])
+    main, side = st.columns([1.25, 1] if steps else [2.1, 1], gap="large")
     with main:
-        if panel in ("reason", "relabel", "edit", "all"):
-            with st.container(border=True, key="panel"):
+        over, under = st.container(), st.container()
+        if panel in _PANELS:
+            with over, st.container(border=True, key="panel"):
                 _PANELS[panel](line, front)
                 drafts.keep(front.example.id, panel)
-        st.html(_labels(front.example) + card(front.example, store().workspace / "assets"))
+        under.html(_labels(front.example) + card(front.example, assets))
     with side:
-        if steps:
-            st.html(pages(steps, store().workspace / "assets"))
-        st.html(_why(front))
+        st.html(pages(steps, assets) + _why(front))
         if panel == "origin":
             with st.container(border=True, key="panel"):
                 _origin(front)
@@ -165,9 +167,10 @@ def _buttons(line: Line, front: Card | None) -> None:
             ("All like this", "a", "tertiary", lambda: _open("all"), none),
             ("Origin", "o", "tertiary", lambda: _open("origin"), none),
         ):  # fmt: skip
+            why_off = "nothing is labelled here: edit it, or decide" if word == "Relabel" and off and front else None
             st.button(
-                word, key=f"do-{word}", shortcut=key, type=kind, on_click=_safely, args=(line, what), disabled=off
-            )  # type: ignore[arg-type]
+                word, key=f"do-{word}", shortcut=key, type=kind, on_click=_safely, args=(line, what), disabled=off, help=why_off  # type: ignore[arg-type]
+            )  # fmt: skip
         st.button("Keys (?)", key="keys", type="tertiary", on_click=_open, args=("keys",))
         if st.query_params.get("panel"):
             st.button("Close (Esc)", key="close", type="tertiary", on_click=_open, args=("",))
@@ -377,8 +380,9 @@ def _nothing(queue: Queue) -> None:
 
 
 _CSS = """
-.st-key-acts { position: sticky; top: 3.2rem; z-index: 20; padding: .35rem 0; gap: .3rem; background: light-dark(#fcfbf8, #131614); }
-.st-key-acts button { padding: .2rem .6rem; min-height: 2.2rem; } .st-key-acts button[kind=tertiary] { padding: .2rem .35rem; }
+.st-key-acts { position: sticky; top: 3.2rem; z-index: 20; padding: .35rem 0; gap: .2rem; background: light-dark(#fcfbf8, #131614); }
+.st-key-acts button { padding: .15rem .42rem; min-height: 2.2rem; } .st-key-acts button[kind=tertiary] { padding: .15rem .18rem; }
+.st-key-acts button p { font-size: .92rem; }
 .t-note { margin: 0; min-height: 1.4rem; }
 .t-above { margin-bottom: .6rem; }
 .t-why h2 { font-size: .95rem; font-weight: 650; padding: 0; margin: 0 0 .35rem; } .t-why ul + h2 { margin-top: .8rem; }

@@ -10,11 +10,18 @@ from curation.tables import AnyExample
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """A step that is cited, as the document words it, and its page: number and sha256 of the image."""
+    """A step that is cited, as the document words it, and where it stands.
+
+    Args:
+        page: the page's number, from 1.
+        box: left, top, right, bottom on the page, as shares of its width and height.
+        image: sha256 of the page's image among the assets.
+    """
 
     step: str
     text: str
     page: int
+    box: tuple[float, float, float, float]
     image: str | None
 
 
@@ -33,7 +40,13 @@ def cited(store: Store, example: AnyExample) -> list[Cited]:
             return []
         pages = dict(connection.execute("SELECT number, image FROM pages WHERE document = ?", [found[0]]).fetchall())
     return [
-        Cited(step["id"], step["text"], step["place"]["page"], pages.get(step["place"]["page"]))
+        Cited(
+            step["id"],
+            step["text"],
+            step["place"]["page"],
+            tuple(step["place"]["box"]),
+            pages.get(step["place"]["page"]),
+        )
         for step in json.loads(found[1])["steps"]
         if step["id"] in names
     ]
