@@ -19,7 +19,9 @@ from synth.choice import plans
 from synth.config import RunSettings
 from synth.progress import Progress
 from synth.providers.anthropic import TOGETHER, _params
-from synth.providers.images import Images
+from synth.providers.chat_shape import ChatBody
+from synth.providers.images import Images, Together
+from synth.providers.openai import TOGETHER as OPENAI
 from synth.run import Report, run
 from tests.sop_kit import document
 
@@ -141,6 +143,47 @@ def test_limits_on_images_are_known_before_anything_is_sent(tmp_path: Path) -> N
     assert body([*small[:19], wide])
     with pytest.raises(RequestRejected, match="with more than 20 images in a request the provider's limit is 2000"):
         body([*small[:20], wide])
+
+
+@pytest.mark.parametrize("provider", ["openai", "together"])
+def test_chat_services_get_each_page_once_too(workspace: Path, provider: str) -> None:
+    pages = drawn(workspace, "returns_abuse", alike=(2, 4)).pages
+    with FakeProvider() as server:
+        settings = asking(provider, server, workspace.parent, max_tokens=20_000, documents=("returns_abuse",))
+        report = run(
+            RunSettings(prompt=("sop_dialogue",), n=3, language=("en",), axes={"pages": ("image",)}, workspace=workspace, **settings),
+            Progress(),
+        )  # fmt: skip
+        seen = server.stats()
+    assert report.complete
+    assert (seen["images"], seen["images_repeated"]) == (report.traffic.asked * (len(pages) - 1), 0)
+
+
+def test_limits_of_chat_services_on_images_are_known_before_anything_is_sent(tmp_path: Path) -> None:
+    names = [picture(tmp_path, seed, 40) for seed in range(501)]
+    size = (tmp_path / names[0]).stat().st_size
+
+    def body(shown: list[str], together: Together | None) -> dict[str, Any]:
+        message = Message(role="user", content="What is it?", images=tuple(shown))
+        request = Request(
+            prompt="p", prompt_id="pr", variables={}, messages=(message, message), provider="openai", model="m", sampling={"max_tokens": 10}
+        )  # fmt: skip
+        images = Images(tmp_path, most_bytes=20 * 2**20, together=together)
+        return ChatBody(images, strict=True, limit_name="max_tokens").of(request)
+
+    first, second = body([names[0], names[1], names[0]], OPENAI)["messages"]
+    assert [part["type"] for part in first["content"]] == ["image_url", "image_url", "text"]
+    assert second["content"] == "What is it?"  # each image once
+    assert len(body(names[:500], OPENAI)["messages"][0]["content"]) == 501
+    with pytest.raises(RequestRejected, match="501 images in one request, the provider's limit is 500"):
+        body(names, OPENAI)
+    assert body(names, None)  # a server of one's own says itself what it takes
+    some = Together(most_bytes=10 * (size + 20))
+    assert body(names[:8], some)
+    with pytest.raises(
+        RequestRejected, match=r"50 images of 0\.\d MB in one request, the provider's limit is 0\.\d MB; render"
+    ):
+        body(names[:50], some)
 
 
 def test_a_document_of_too_many_pages_is_refused_at_once(workspace: Path) -> None:

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 KEY_ENV, KEYS_AT, HOST = "ANTHROPIC_API_KEY", "https://platform.claude.com", "https://api.anthropic.com"
 EXAMPLE = "claude-haiku-5-5"
 MOST_IMAGE_BYTES, MOST_IMAGE_PX = 5 * 2**20, 8000
-TOGETHER = Together(most=100, crowd=20, crowd_px=2000)  # models with more than 200k tokens of context take 600
+TOGETHER = Together(most=100, most_bytes=31_000_000, crowd=20, crowd_px=2000)
+# Models with more than 200k tokens of context take 600 images. A request may have 32 MB, text included.
 CACHED_FROM_BYTES = 4096  # about 1,024 tokens: shorter prefixes are never cached
 BATCH_SUBMIT_S = 900.0
 CLOCKS = timedelta(seconds=60)  # how far our clock may be off Anthropic's

@@ -10,13 +10,13 @@ from synth.programs.base import AnyPrompt
 from synth.providers.base import Answer, Batches, Usage
 from synth.providers.calls import Calls, encoded
 from synth.providers.failures import Filtered, Service, cut_off, filtered_answer, status_failure
-from synth.providers.images import Images
+from synth.providers.images import Image, Images
 from synth.providers.limits import headroom
 
 if TYPE_CHECKING:
     from synth.config import AskSettings
 
-MOST_IMAGE_BYTES = 20 * 2**20
+MOST_IMAGE_BYTES = 20 * 2**20  # of one image
 PATH = "/chat/completions"
 _FINISH = {
     "stop": Finish.STOP, "eos": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER,
@@ -44,9 +44,11 @@ class ChatBody:
             RequestRejected: an image cannot be sent.
         """
         sampling = request.sampling
+        names = list(dict.fromkeys(name for message in request.messages for name in message.images))
+        shown = dict(zip(names, self._images.of(names), strict=True))
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": [self._message(message) for message in request.messages],
+            "messages": [self._message(message, shown) for message in request.messages],
             self._limit_name: sampling["max_tokens"],
         }
         for name, setting in (("temperature", "temperature"), ("top_p", "top_p"), ("reasoning_effort", "effort")):
@@ -61,12 +63,16 @@ class ChatBody:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
-    def _message(self, message: Message) -> dict[str, Any]:
-        if not message.images:
-            return {"role": message.role, "content": message.content}
+    @staticmethod
+    def _message(message: Message, left: dict[str, Image]) -> dict[str, Any]:
+        """A message, with those of its images that no earlier one has shown; they are taken out of `left`."""
         parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": image.url}} for image in self._images.of(message.images)
+            {"type": "image_url", "image_url": {"url": image.url}}
+            for name in message.images
+            if (image := left.pop(name, None)) is not None
         ]
+        if not parts:
+            return {"role": message.role, "content": message.content}
         if message.content:
             parts.append({"type": "text", "text": message.content})
         return {"role": message.role, "content": parts}

@@ -28,11 +28,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Limits on the images of one request: how many, and how long the side of each may be when they are more than `crowd`."""
+    """Limits on the images of one request: how many, how many bytes in all, and how long the side of each may be when they are more than
+    `crowd`; None where there is none."""
 
-    most: int
-    crowd: int
-    crowd_px: int
+    most: int | None = None
+    most_bytes: int | None = None
+    crowd: int | None = None
+    crowd_px: int = 0
 
 
 class Images:
@@ -41,7 +43,7 @@ class Images:
     Args:
         folder: of files named by their sha256, without extension.
         most_bytes: what one image may take, as the provider counts it.
-        encoded: whether that limit is on the base64 text, not on the file.
+        encoded: whether limits on bytes are on the base64 text, not on the file.
         most_px: the longest side it may have; None if there is no limit.
         together: limits on the images of one request; None if there are none.
     """
@@ -68,12 +70,18 @@ class Images:
         """
         found = [self._one(name) for name in names]
         if (limits := self._together) is not None:
-            if len(found) > limits.most:
+            if limits.most is not None and len(found) > limits.most:
                 raise RequestRejected(
                     f"{len(found)} images in one request, the provider's limit is {limits.most}; show fewer, or none (axes.pages=[text])"
                 )
+            size = sum(len(image.data) if self._encoded else len(image.data) * 3 // 4 for image in found)
+            if limits.most_bytes is not None and size > limits.most_bytes:
+                raise RequestRejected(
+                    f"{len(found)} images of {size / 1e6:.1f} MB in one request, the provider's limit is {limits.most_bytes / 1e6:.1f} MB; "
+                    "render the pages smaller (dpi=100), or show none (axes.pages=[text])"
+                )
             for name, image in zip(names, found, strict=True):
-                if len(found) > limits.crowd and image.side > limits.crowd_px:
+                if limits.crowd is not None and len(found) > limits.crowd and image.side > limits.crowd_px:
                     raise RequestRejected(
                         f"{name}: {image.side} pixels a side; with more than {limits.crowd} images in a request the provider's limit "
                         f"is {limits.crowd_px}; render the pages smaller"

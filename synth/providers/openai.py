@@ -14,7 +14,7 @@ from synth.providers.calls import CONNECT_S, KEEPALIVE_S, SPARE_CONNECTIONS, Cal
 from synth.providers.chat_batches import ChatBatches, Job
 from synth.providers.chat_shape import MOST_IMAGE_BYTES, Chat, ChatBody
 from synth.providers.failures import NO_KEY, Service
-from synth.providers.images import Images
+from synth.providers.images import Images, Together
 
 if TYPE_CHECKING:
     from synth.config import AskSettings
@@ -29,6 +29,9 @@ except ImportError as error:
 KEY_ENV, KEYS_AT, HOST = "OPENAI_API_KEY", "https://platform.openai.com/api-keys", "https://api.openai.com/v1"
 EXAMPLE = "gpt-6-luna"
 MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000  # of a batch
+TOGETHER = Together(
+    most=500, most_bytes=50_000_000
+)  # of a request to OpenAI itself; other servers have limits of their own
 _ENDED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -59,7 +62,8 @@ def connect(settings: "AskSettings", plans: Sequence[Plan], assets: Path | None,
     )  # fmt: skip
     # OpenAI's newer models refuse max_tokens; other servers know no other name.
     limit_name = "max_completion_tokens" if own else "max_tokens"
-    body = ChatBody(Images(assets, most_bytes=MOST_IMAGE_BYTES), strict=True, limit_name=limit_name)
+    images = Images(assets, most_bytes=MOST_IMAGE_BYTES, together=TOGETHER if own else None)
+    body = ChatBody(images, strict=True, limit_name=limit_name)
     batches = None
     if own or settings.mode == "batch":
         desk = OpenAIDesk(client)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from .anthropic import MOST_IMAGE, media_type
+from .anthropic import media_type
 from .faults import Bucket, Config
 from .ledger import Usage
 from .model import Asked, Reply, Said
@@ -27,6 +27,7 @@ _TOGETHER = _SHARED | {
     "top_k", "min_p", "repetition_penalty", "echo", "safety_model", "context_length_exceeded_behavior", "reasoning",
     "chat_template_kwargs", "compliance", "function_call",
 }  # fmt: skip
+MOST_IMAGE, MOST_IMAGES, MOST_IMAGES_BYTES = 20 * 2**20, 500, 50_000_000  # the last two are OpenAI's alone
 _DATA_URL = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,")
 _STOPS = {"end": "stop", "length": "length", "refusal": "stop", "filter": "content_filter"}
 
@@ -161,14 +162,26 @@ class Chat:
         if not isinstance(body["messages"], list):
             raise Invalid("Invalid type for 'messages': expected an array of objects.", "messages", "invalid_type")
         texts: dict[str, list[str]] = {"system": [], "user": []}
-        images = 0
+        shown: list[str] = []
         for place, message in enumerate(body["messages"]):
-            images += self._message(message, f"messages[{place}]", texts)
+            shown += self._message(message, f"messages[{place}]", texts)
+        if self.name == "openai" and len(shown) > MOST_IMAGES:
+            raise Invalid(f"Too many images: {len(shown)}, at most {MOST_IMAGES} are allowed.", "messages")
+        if self.name == "openai" and sum(map(len, shown)) * 3 // 4 > MOST_IMAGES_BYTES:
+            raise Invalid(f"Images take more than {MOST_IMAGES_BYTES} bytes together.", "messages")
         schema, any_json = self._format(body.get("response_format"))
-        return Asked("\n".join(texts["system"]), "\n".join(texts["user"]), images, most, schema, any_json)
+        return Asked(
+            "\n".join(texts["system"]),
+            "\n".join(texts["user"]),
+            len(shown),
+            most,
+            schema,
+            any_json,
+            repeated=len(shown) - len(set(shown)),
+        )
 
-    def _message(self, message: Any, where: str, texts: dict[str, list[str]]) -> int:
-        """Takes the texts of one message; says how many images it has."""
+    def _message(self, message: Any, where: str, texts: dict[str, list[str]]) -> list[str]:
+        """Takes the texts of one message; returns its images."""
         if not isinstance(message, dict) or message.get("role") not in (
             "system",
             "developer",
@@ -181,14 +194,14 @@ class Chat:
         content = message.get("content")
         if isinstance(content, str):
             into.append(content)
-            return 0
+            return []
         if not isinstance(content, list) or not content:
             raise Invalid(
                 f"Invalid type for '{where}.content': expected a string or an array of objects.",
                 f"{where}.content",
                 "invalid_type",
             )
-        images = 0
+        images: list[str] = []
         for place, part in enumerate(content):
             here = f"{where}.content[{place}]"
             kind = part.get("type") if isinstance(part, dict) else None
@@ -196,7 +209,7 @@ class Chat:
                 into.append(part["text"])
             elif kind == "image_url" and isinstance(part.get("image_url"), dict):
                 self._image(part["image_url"].get("url"), here)
-                images += 1
+                images.append(part["image_url"]["url"])
             else:
                 raise Invalid(
                     f"Invalid value: '{kind}'. Supported values are: 'text' and 'image_url'.", here, "invalid_value"
