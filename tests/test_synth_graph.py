@@ -270,7 +270,11 @@ def test_the_shipped_corpora_are_what_their_parts_make() -> None:
 
     root = Path(__file__).parent.parent
     done = subprocess.run(
-        [sys.executable, "corpora/build.py", "--check"], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "prompts/corpora/src/build.py", "--check"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     recipes = load_corpus(

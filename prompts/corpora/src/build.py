@@ -1,7 +1,7 @@
 """Makes the built-in corpora, `prompts/corpora/*.jsonl`, from the hand-written parts beside this file.
 
-python corpora/build.py            writes them
-python corpora/build.py --check    says whether they are what the parts make
+python prompts/corpora/src/build.py            writes them
+python prompts/corpora/src/build.py --check    says whether they are what the parts make
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent / "prompts" / "corpora"
+TARGET = HERE.parent
 LANGUAGES = ("en", "zh", "ms", "ta")
 AND = {"en": " and ", "zh": "和", "ms": " dan ", "ta": ", "}
 COMMA = {"en": ", ", "zh": "、", "ms": ", ", "ta": ", "}
@@ -181,7 +181,11 @@ def main() -> int:
     made = {"recipes.jsonl": written(recipes()), "products.jsonl": written(products())}
     if "--check" in sys.argv[1:]:
         stale = [name for name, text in made.items() if (TARGET / name).read_text(encoding="utf-8") != text]
-        print(f"stale: {', '.join(stale)}; run python corpora/build.py" if stale else "both are what the parts make")
+        print(
+            f"stale: {', '.join(stale)}; run python prompts/corpora/src/build.py"
+            if stale
+            else "both are what the parts make"
+        )
         return 1 if stale else 0
     TARGET.mkdir(parents=True, exist_ok=True)
     for name, text in made.items():
