@@ -39,6 +39,14 @@ COMMANDS = {
         "Write a numbered, deduplicated, split Hugging Face dataset version.",
         "curation.config:ExportSettings", "curation.export:export_command", "name", "curate export name=moderation",
     ),
+    "versions": Command(
+        "List the dataset versions; check=true compares every file with the manifest.",
+        "curation.config:VersionsSettings", "curation.versions:versions_command", "name", "curate versions check=true",
+    ),
+    "diff": Command(
+        "Say which examples came, went or changed between two dataset versions, and why.",
+        "curation.config:VersionDiffSettings", "curation.changes:diff_command", "versions", "curate diff [moderation@1,moderation@2]",
+    ),
 }  # fmt: skip
 
 

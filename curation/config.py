@@ -147,3 +147,17 @@ class ExportSettings(Selector):
     """Another seed deals the splits differently."""
     licence: str = "other"
     """The licence to state in the dataset card, as the Hub spells it, e.g. cc-by-4.0."""
+
+
+class VersionsSettings(Settings):
+    name: str | None = None
+    """One version, NAME@N, or NAME for its latest; all, if not given."""
+    check: bool = False
+    """Hash every file and say which are not as they were exported."""
+
+
+class VersionDiffSettings(Settings):
+    versions: Words
+    """Two versions, e.g. [moderation@1,moderation@2]; one name compares its last two."""
+    n: int = Field(default=20, ge=0, le=1_000_000)
+    """How many of the examples to list."""

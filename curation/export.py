@@ -49,8 +49,8 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class _Members:
-    """Who goes in: rows of the selection, which is sorted by id, and the split of each."""
+class Members:
+    """Who goes into a version: rows of the selection, which is sorted by id, and the split of each."""
 
     twins: Twins
     rows: NDArray[np.int64]  # (m,)
@@ -78,28 +78,44 @@ def export(settings: ExportSettings) -> Version:
         InputError: nothing is selected, the format does not fit, or the shares do not add up.
         WorkspaceError: the version cannot be written; what was begun is removed.
     """
-    wanted = shares(settings.split)
+    shares(settings.split)  # said before anything else is done
     store = open_store(settings.workspace)
     with store.hold(f"export-{settings.name}", f"an export of {settings.name!r}"):
-        examples, pairs = load_examples(store, settings), preference.Pairs()
-        if settings.format == "preference":
-            pairs = preference.find(store, examples)
-            examples = examples.filter(pc.is_in(examples["id"], pa.array(list(pairs))))
-        twins = find(examples, threshold=settings.threshold, method=settings.dedup)
-        members = _members(store, twins, wanted, settings.seed, pairs)
+        members = choose(store, settings)
         with _scratch(settings.workspace / "datasets" / settings.name) as scratch:
             return _publish(store, settings, members, scratch)
 
 
-def _members(store: Store, twins: Twins, wanted: dict[str, float], seed: int, pairs: preference.Pairs) -> _Members:
+def choose(store: Store, settings: ExportSettings) -> Members:
+    """The members of the version that an export would write now, without writing anything.
+
+    Raises:
+        InputError: nothing is selected, or the shares do not add up.
+    """
+    wanted = shares(settings.split)
+    examples, pairs = load_examples(store, settings), preference.Pairs()
+    if settings.format == "preference":
+        pairs = preference.find(store, examples)
+        examples = examples.filter(pc.is_in(examples["id"], pa.array(list(pairs))))
+    twins = find(examples, threshold=settings.threshold, method=settings.dedup)
     ids: list[str] = twins.examples["id"].to_pylist()
     parents: dict[str, str] = dict(
         store.rows("SELECT example, min(parent) FROM origins WHERE parent IS NOT NULL GROUP BY example")
     )
     names = families(ids, twins.pairs, _ancestry(ids, parents))
     rows = np.flatnonzero(twins.kept)
-    drawn = assign([names[row] for row in rows], wanted, seed)
-    return _Members(twins, rows, np.array(drawn), tuple(wanted), pairs)
+    drawn = assign([names[row] for row in rows], wanted, settings.seed)
+    return Members(twins, rows, np.array(drawn), tuple(wanted), pairs)
+
+
+def sample(store: Store, settings: ExportSettings, members: Members, count: int) -> pa.Table:
+    """The first rows that the export would write.
+
+    Raises:
+        InputError: the format does not fit the examples.
+    """
+    chosen = members.twins.examples.take(pa.array(members.rows[:count]))
+    return _table(store, settings.format, _layout(store, settings, members), chosen, members.pairs)
 
 
 def _ancestry(ids: list[str], parents: dict[str, str]) -> dict[str, str]:
@@ -115,7 +131,7 @@ def _ancestry(ids: list[str], parents: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _publish(store: Store, settings: ExportSettings, members: _Members, scratch: Path) -> Version:
+def _publish(store: Store, settings: ExportSettings, members: Members, scratch: Path) -> Version:
     excluded = members.twins.reasons()
     layout = _layout(store, settings, members)
     for split in members.names:
@@ -149,7 +165,7 @@ def _publish(store: Store, settings: ExportSettings, members: _Members, scratch:
     return Version(settings.name, last + 1, folder, True, members.counts, len(excluded))
 
 
-def _layout(store: Store, settings: ExportSettings, members: _Members) -> Layout:
+def _layout(store: Store, settings: ExportSettings, members: Members) -> Layout:
     ids = members.twins.examples["id"].take(pa.array(members.rows)).to_pylist()
     parts = (ids[low : low + CHUNK] for low in range(0, len(ids), CHUNK))
     sql = "SELECT body FROM examples WHERE id IN (SELECT unnest(?))"
@@ -166,7 +182,7 @@ def _options(settings: ExportSettings, layout: Layout) -> dict[str, object]:
 
 
 def _write_split(
-    store: Store, settings: ExportSettings, layout: Layout, members: _Members, split: str, scratch: Path
+    store: Store, settings: ExportSettings, layout: Layout, members: Members, split: str, scratch: Path
 ) -> None:
     folder, format = scratch / "data", settings.format
     folder.mkdir(exist_ok=True)

@@ -3,17 +3,24 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from ui_kit import open_page, serving, settled
 
-from curation.records import Generated, Moderation, Verdict, now
+from curation.config import ExportSettings
+from curation.export import export
+from curation.records import Decision, Generated, Moderation, Verdict, now
+from curation.review.decide import decided
+from curation.review.index import refresh
 from curation.store import Store
 from curation.tables import TableRow, example_row, origin_row, verdict_row
 
 HOSTILE = "<img src=x onerror=window.hit=1><script>window.hit=1</script> \u202eback \x00 [l](http://evil.test) ![i](http://evil.test/i.png)"
+
+ANIMALS = ("heron", "badger", "otter", "lynx", "toad", "wren", "mole", "stoat", "newt", "hare", "swift", "pike")
 
 
 def post(number: int) -> Moderation:
@@ -134,5 +141,51 @@ def test_duplicates_are_cut_compared_and_settled_as_one_act(browser: Browser, tm
         page.context.close()
     page = at(browser, empty, "duplicates")
     expect(page.get_by_text("curate dedup threshold=0.7")).to_be_visible()
+    sound(page)
+    page.context.close()
+
+
+def test_datasets_are_shown_compared_previewed_exported_and_downloaded(
+    browser: Browser, tmp_path: Path, empty: str
+) -> None:
+    folder = tmp_path / "workspace"
+    store = Store(folder)
+    when, rows = now(), []
+    for number in range(12):
+        one = Moderation(text=f"{number} {HOSTILE} {ANIMALS[number]} by lake {number * 13}", language="en", label="allowed")  # fmt: skip
+        origin = Generated(completion="cp", position=0, prompt=HOSTILE, provider="offline", model="offline")
+        rows += [example_row(one, when), origin_row(one.id, origin, when)]
+    written(store, rows)
+    export(ExportSettings(workspace=folder, name="animals", status=("new",), dedup="none"))
+    dropped = store.rows("SELECT id FROM examples ORDER BY id LIMIT 1")[0][0]
+    written(store, decided([dropped], "bob", Decision.DROP, reason=HOSTILE))
+    refresh(store)
+    with serving(folder) as address:
+        page = at(browser, address, "datasets?show=New+version")
+        expect(page.get_by_text("curate export name=animals")).to_be_visible()
+        page.get_by_role("button", name="Preview").click()
+        expect(page.get_by_text("Nothing was written yet")).to_be_visible()
+        assert not (folder / "datasets/animals/2").exists()
+        sound(page)
+        page.get_by_role("button", name="Export", exact=True).click()
+        expect(page.get_by_text("animals@2 is written")).to_be_visible(timeout=30_000)
+        assert (folder / "datasets/animals/2/manifest.json").is_file()
+        page.goto(f"{address}/datasets?show=Changes")
+        expect(page.get_by_role("cell", name="human:bob: drop")).to_be_visible()
+        assert dropped[:12] in page.get_by_role("link", name="ex1_").first.inner_text()
+        sound(page)
+        readme = folder / "datasets/animals/1/README.md"
+        readme.chmod(0o644)
+        readme.write_text(f"---\na: b\n---\n# card\n{HOSTILE}")
+        page.goto(f"{address}/datasets?version=animals%401")
+        expect(page.get_by_text("README.md was changed since the export").first).to_be_visible()
+        sound(page)
+        with page.expect_download() as got:
+            page.get_by_role("button", name="Download").click()
+        with ZipFile(got.value.path()) as archive:
+            assert "animals-1/manifest.json" in archive.namelist()
+        page.context.close()
+    page = at(browser, empty, "datasets")
+    expect(page.get_by_text("curate export name=moderation")).to_be_visible()
     sound(page)
     page.context.close()

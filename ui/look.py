@@ -175,7 +175,7 @@ def empty(title: str, *lines: str, command: str = "") -> None:
     text = "".join(f"<p>{escape(line)}</p>" for line in lines)
     st.html(f'<div class="t-empty"><h2>{escape(title)}</h2>{text}</div>')
     if command:
-        st.code(command, language=None)
+        st.code(command, language=None, wrap_lines=True)
 
 
 def language_name(code: str) -> str:
