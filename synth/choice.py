@@ -47,7 +47,9 @@ def plans(settings: RunSettings) -> list[Plan]:
 
 def _set_up(prompt: Written, settings: RunSettings) -> Written:
     """A prompt for dialogues, as this run wants it: which graph, which corpus, who plays the user."""
-    wanted = {name: getattr(settings, name) for name in ("graph", "steer", "corpus", "user_model")}
+    wanted = {
+        name: getattr(settings, name) for name in ("graph", "steer", "corpus", "user_model", "retriever", "embedder")
+    }
     given = {name: value for name, value in wanted.items() if value is not None}
     if isinstance(prompt, GraphPrompt):
         if len(settings.models) > 1 and "model" in prompt.axes:

@@ -143,6 +143,10 @@ class RunSettings(AskSettings):
     """Pull the walks over a graph to transitions that were seldom taken."""
     corpus: CorpusChoice | None = None
     """Your own documents for a graph: corpus.path=shop.csv corpus.columns.name=title."""
+    retriever: Literal["bm25", "dense"] | None = None
+    """How a graph searches its documents: bm25, by words, or dense, by the vectors of an encoder."""
+    embedder: str | None = None
+    """The encoder of retriever=dense: a folder, or a hub id."""
     retry: Retries = ()
     """Ask again, beyond max_attempts, where answers were malformed, or refused: retry=malformed."""
 

@@ -27,6 +27,7 @@ from synth.corpora import Corpus, load_corpus
 from synth.grammar import Grammar
 from synth.graph import Graph, load_graph
 from synth.memory import Items
+from synth.retrieve import embedder_of
 from synth.scene import Need, play
 from synth.walks import Walker
 
@@ -57,6 +58,8 @@ class GraphPrompt(library.Checked):
     steer: bool = False
     corpus: CorpusChoice | None = None
     user_model: str | None = None
+    retriever: Literal["bm25", "dense"] = "bm25"
+    embedder: str | None = None  # of a dense search: a folder or a hub id
     outline: Outline | None = None  # of the SOP behind the graph
     per_request: ClassVar[int] = 1
     image_files: ClassVar[Mapping[str, Path]] = {}
@@ -78,6 +81,12 @@ class GraphPrompt(library.Checked):
             InputError: there is no such graph, or what it needs cannot be read.
         """
         changes = dict(given)
+        if (changes.get("embedder") is not None) != (changes.get("retriever") == "dense"):
+            raise InputError(
+                "retriever=dense needs embedder=FOLDER, or a hub id such as sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+                if changes.get("embedder") is None
+                else "embedder: is for retriever=dense; add that, or leave it out"
+            )
         if changes.get("graph") == "none":
             changes |= {"graph": self.graph, "baseline": True}
         if changes.items() <= self.model_dump().items():
@@ -134,6 +143,8 @@ class GraphPrompt(library.Checked):
             meaning["user_model"] = self.user_model
         if self.outline is not None:
             meaning["outline"] = self.outline.id
+        if self.embedder is not None:
+            meaning["embedder"] = [self.embedder, embedder_of(self.embedder).identity]
         return content_id("pr", meaning)
 
     @cached_property
@@ -326,7 +337,7 @@ def whole_dialogue(
     """A dialogue by the offline grammar alone, for a seed of its own."""
     rng = random.Random(seed)
     axes = axes or {name: rng.choice(values) for name, values in prompt.axes.items()}
-    scene = play(prompt.plot, prompt.corpora, Walker(prompt.chain, seed).walk(0), language, rng)
+    scene = play(prompt.plot, prompt.corpora, Walker(prompt.chain, seed).walk(0), language, rng, prompt.embedder)
     text: str | None = None
     while True:
         try:

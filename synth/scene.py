@@ -50,6 +50,7 @@ class _Scene:
     corpora: Mapping[str, Corpus]
     language: str
     rng: random.Random
+    embedder: str | None = None  # searches by an encoder; by BM25, if there is none
     memory: dict[str, Any] = field(default_factory=dict)
     bound: dict[str, Document | Row] = field(default_factory=dict)
     lists: dict[str, list[Document]] = field(default_factory=dict)
@@ -167,7 +168,11 @@ class _Scene:
         golden = self.bound[wanted.golden]
         assert isinstance(golden, Document)
         corpus = next(one for one in self.corpora.values() if golden.id in one.places)
-        hits = [one for one in retriever(corpus, self.language).search(query) if one.id not in self.seen | {golden.id}]
+        hits = [
+            one
+            for one in retriever(corpus, self.language, self.embedder).search(query)
+            if one.id not in self.seen | {golden.id}
+        ]
         count = wanted.show - (not withheld)
         page = sorted(hits, key=lambda one: self._misses(one, wanted))[
             :count
@@ -231,10 +236,15 @@ class _Scene:
 
 
 def play(
-    graph: Graph, corpora: Mapping[str, Corpus], walk: Walk, language: str, rng: random.Random
+    graph: Graph,
+    corpora: Mapping[str, Corpus],
+    walk: Walk,
+    language: str,
+    rng: random.Random,
+    embedder: str | None = None,
 ) -> Generator[Need, str, list[Turn]]:
     """Play a walk; see the head of this module. The returned turns carry annotations and what they cite."""
-    scene = _Scene(graph, corpora, language, rng)
+    scene = _Scene(graph, corpora, language, rng, embedder)
     scene.lists = {name: [] for name, variable in graph.memory.items() if isinstance(variable, Items)}
     scene.memory = {
         name: value for (name, variable), value in zip(graph.memory.items(), walk[0].memory, strict=True)

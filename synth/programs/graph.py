@@ -31,7 +31,7 @@ async def produce(prompt: GraphPrompt, slot: Slot, attempt: int, count: int, *, 
         return await _at_once(prompt, slot, attempt, asking=asking, ask=ask)
     walk = prompt.walker(asking.seed).walk(slot.number)
     rng = random.Random(f"{prompt.name}/{asking.seed}/{slot.number}/{attempt}")
-    scene = play(prompt.plot, prompt.corpora, walk, slot.language, rng)
+    scene = play(prompt.plot, prompt.corpora, walk, slot.language, rng, prompt.embedder)
     text: str | None = None
     completion: Completion | None = None
     malformed: list[Malformed] = []

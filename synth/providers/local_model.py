@@ -13,14 +13,14 @@ from curation.errors import InputError, NotFound, ProviderError, TilthError
 WEIGHTS = (".safetensors", ".bin")
 
 
-def library() -> Any:
+def library(needed_by: str = "provider=transformers", extra: str = "train") -> Any:
     """The `transformers` library, told to be quiet.
 
     Raises:
         InputError: it is not installed.
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
-        raise InputError("provider=transformers needs its libraries: pip install 'tilth[train]'")
+        raise InputError(f"{needed_by} needs its libraries: pip install 'tilth[{extra}]'")
     found = import_module("transformers")
     found.logging.set_verbosity_error()
     found.logging.disable_progress_bar()
@@ -41,8 +41,8 @@ class LocalModel:
     def __init__(self, name: str) -> None:
         self.name = name
         self._library = library()
-        _must_be_a_model(name)
-        with _clear_errors(name):
+        must_be_a_model(name)
+        with clear_errors(name):
             config = self._library.AutoConfig.from_pretrained(name)
             is_visual = type(config) in self._library.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
             self.sees = is_visual and hasattr(config, "vision_config")
@@ -60,7 +60,7 @@ class LocalModel:
         added = self.tokenizer.added_tokens_decoder.values()
         self.marks = sorted({token.content for token in added if token.special and len(token.content) > 1})
         self.context = _context(config, self.tokenizer)
-        self.identity = _identity(name, config)
+        self.identity = identity(name, config)
         self.weights: Any = None
 
     @property
@@ -76,7 +76,7 @@ class LocalModel:
         auto = self._library.AutoModelForImageTextToText if self.sees else self._library.AutoModelForCausalLM
         cuda = self._library.utils.is_torch_cuda_available()
         spread = {"device_map": "auto"} if cuda and self._library.utils.is_accelerate_available() else {}
-        with _clear_errors(self.name):
+        with clear_errors(self.name):
             weights = auto.from_pretrained(self.name, dtype="auto", **spread)
             if self.on_gpu and not spread:
                 weights = weights.to("cuda" if cuda else "mps")
@@ -101,18 +101,18 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _must_be_a_model(name: str) -> None:
+def must_be_a_model(name: str, key: str = "model") -> None:
     folder = Path(name)
     if folder.is_dir():
         if (folder / "config.json").is_file():
             return
         if (folder / "adapter_config.json").is_file():
             raise InputError(
-                f"model={name}: holds an adapter without its base model; merge the two, or serve them and use provider=openai"
+                f"{key}={name}: holds an adapter without its base model; merge the two, or serve them and use provider=openai"
             )
-        raise InputError(f"model={name}: not a model's folder, as there is no config.json in it")
+        raise InputError(f"{key}={name}: not a model's folder, as there is no config.json in it")
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise NotFound(f"model={name}: no such folder")
+        raise NotFound(f"{key}={name}: no such folder")
 
 
 def _context(config: Any, tokenizer: Any) -> int:
@@ -122,7 +122,7 @@ def _context(config: Any, tokenizer: Any) -> int:
     return int(min(stated or 1 << 30, tokenizer.model_max_length))
 
 
-def _identity(name: str, config: Any) -> str | None:
+def identity(name: str, config: Any) -> str | None:
     """What tells the weights under one name apart: the hub's commit, or the state of the folder's files."""
     folder = Path(name)
     if not folder.is_dir():
@@ -138,35 +138,35 @@ def _identity(name: str, config: Any) -> str | None:
 
 
 @contextmanager
-def _clear_errors(name: str) -> Iterator[None]:
+def clear_errors(name: str, key: str = "model") -> Iterator[None]:
     """Tells what the library and the hub raise while a model is loaded in one line of ours."""
     try:
         yield
     except TilthError:
         raise
     except Exception as error:
-        raise _told(name, error) from error
+        raise _told(name, error, key) from error
 
 
-def _told(name: str, error: Exception) -> TilthError:
+def _told(name: str, error: Exception, key: str) -> TilthError:
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
     names = {type(cause).__name__ for cause in causes}
     if "GatedRepoError" in names:
         return ProviderError(
-            f"model={name}: its owner wants you to agree to a licence first; do so on the hub, then set HF_TOKEN"
+            f"{key}={name}: its owner wants you to agree to a licence first; do so on the hub, then set HF_TOKEN"
         )
     if "RepositoryNotFoundError" in names:
         return NotFound(
-            f"model={name}: no such model on the hub, or it is private (set HF_TOKEN), and no such folder here"
+            f"{key}={name}: no such model on the hub, or it is private (set HF_TOKEN), and no such folder here"
         )
     if "HFValidationError" in names:
-        return NotFound(f"model={name}: neither a folder nor a hub id such as Qwen/Qwen3-4B")
+        return NotFound(f"{key}={name}: neither a folder nor a hub id such as Qwen/Qwen3-4B")
     if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "ConnectTimeout"}:
         return ProviderError(
-            f"model={name}: no such folder, and the hub does not answer; check the network (and HF_HUB_OFFLINE), or name a folder"
+            f"{key}={name}: no such folder, and the hub does not answer; check the network (and HF_HUB_OFFLINE), or name a folder"
         )
     if is_out_of_memory(error):
-        return ProviderError(f"model={name}: does not fit in memory; take a smaller or a quantised one")
-    return InputError(f"model={name}: cannot be loaded: {first_line(error)}")
+        return ProviderError(f"{key}={name}: does not fit in memory; take a smaller or a quantised one")
+    return InputError(f"{key}={name}: cannot be loaded: {first_line(error)}")
