@@ -219,7 +219,9 @@ def test_what_strangers_wrote_is_inert_and_every_task_has_its_card(browser: Brow
             expect(page.locator(".t-card")).to_contain_text("<script>window.hacked=1</script>" if number < 7 else "END")
             assert page.locator(".t-card script, .t-card img, .t-card a, .t-why img, .t-why script").count() == 0
             if number < 7:
+                before = page.url
                 press(page, "n")
+                page.wait_for_function("before => location.href !== before", arg=before)
         assert page.evaluate("window.hacked") is None
         assert not [url for url in asked if "evil" in url]
         page.context.close()
