@@ -98,7 +98,10 @@ def main() -> None:
         print("\n| what | p50 ms | p95 ms | most ms | aim | |\n|---|---|---|---|---|---|", flush=True)
         with bare_streamlit(Path(name)) as address:
             page = watched(browser, address)
-            page.goto(address)
+            row(
+                "bare Streamlit: opened, cold",
+                [timed(lambda: page.goto(address), lambda: page.wait_for_selector(".t-card"))],
+            )
             server, shown = pressed(page, options.keys)
             row("bare Streamlit: server", server)
             row("bare Streamlit: browser", shown)

@@ -18,8 +18,8 @@ from curation.review.queue import Card, Queue, cards, draw, shared
 from curation.review.sources import Cited, cited
 from ui.session import Served, served
 
-AHEAD = 16  # cards that are fetched at once
-LOW = 8  # cards ahead at which the next ones are fetched
+AHEAD = 24  # cards that are fetched at once
+LOW = 12  # cards ahead at which the next ones are fetched
 
 
 @dataclass
