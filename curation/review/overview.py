@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import date
 
-from curation.errors import InputError, did_you_mean
 from curation.store import Store
 
 
@@ -14,7 +13,6 @@ class Overview:
     Args:
         statuses: status -> examples.
         prompts: (prompt, status, examples); an example that several prompts came to counts for each.
-        cells: (task, label, category, language, usable examples, examples); usable is kept or passed.
         rejects: (who, decision, reason without its particulars, examples).
         costs: (day, provider, model, answers, dollars, answers of unknown price).
         people: (reviewer, examples on which their word stands).
@@ -23,7 +21,6 @@ class Overview:
     examples: int
     statuses: dict[str, int]
     prompts: list[tuple[str, str, int]]
-    cells: list[tuple[str, str, str, str, int, int]]
     rejects: list[tuple[str, str, str, int]]
     costs: list[tuple[date, str, str, int, float, int]]
     people: list[tuple[str, int]]
@@ -45,11 +42,6 @@ def overview(store: Store) -> Overview:
             prompts=rows(
                 "SELECT prompt, status, count(*) FROM (SELECT unnest(prompts) AS prompt, status FROM review) GROUP BY ALL ORDER BY 1, 2"
             ),
-            cells=rows("""
-                SELECT task, coalesce(said_label, ''), coalesce(said_category, ''), language,
-                    count(*) FILTER (status IN ('kept', 'passed')), count(*)
-                FROM review GROUP BY ALL ORDER BY 1, 2, 3, 4
-            """),
             rejects=rows("""
                 SELECT author, decision, regexp_replace(split_part(reason, ':', 1), '[0-9]+', 'N', 'g') AS why, count(DISTINCT example)
                 FROM verdicts WHERE decision IN ('drop', 'flag', 'unscored') GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3 LIMIT 50
@@ -73,26 +65,3 @@ def axes(store: Store) -> list[str]:
         "SELECT DISTINCT unnest(json_keys(axes)) AS axis FROM (SELECT DISTINCT axes FROM origins WHERE axes IS NOT NULL) ORDER BY axis"
     )
     return [row[0] for row in found]
-
-
-def axis_cells(store: Store, axis: str) -> list[tuple[str, str, str, int, int]]:
-    """(label, category, value of the axis, usable examples, examples).
-
-    Of an example with several origins the first stands for it.
-
-    Raises:
-        InputError: no example has that axis.
-    """
-    found = store.rows(
-        """
-        SELECT coalesce(said_label, ''), coalesce(said_category, ''), value,
-            count(*) FILTER (status IN ('kept', 'passed')), count(*)
-        FROM review JOIN (
-            SELECT example, arg_min(axes ->> ?, id) AS value FROM origins WHERE axes IS NOT NULL GROUP BY example
-        ) AS dealt USING (example) WHERE value IS NOT NULL GROUP BY ALL ORDER BY ALL
-        """,
-        [f'$."{axis}"'],
-    )
-    if not found:
-        raise InputError(f"axis {axis!r}: no example has it.{did_you_mean(axis, axes(store))}")
-    return found
