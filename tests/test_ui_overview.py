@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
-from ui_kit import ROOT, WAIT_MS, open_page, serving, settled
+from ui_kit import ROOT, WAIT_MS, open_page, serious, serving, settled
 
 SYNTH = (sys.executable, "-c", "from synth.cli import app; app()")
 
@@ -31,6 +31,7 @@ def test_a_thin_cell_offers_its_command(browser: Browser, filled: Path) -> None:
         command = page.get_by_test_id("stCode")
         expect(command).to_contain_text("synth run prompt=general_ok language=")
         expect(command).to_contain_text("n=50 seed=1")
+        assert serious(page) == []
         page.goto(f"{address}/?by=topic")
         settled(page)
         expect(page.get_by_test_id("stCode")).to_contain_text("axes.topic=", timeout=WAIT_MS)

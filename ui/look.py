@@ -85,6 +85,7 @@ CSS = """
 .t-warn { color: var(--t-warn); background: var(--t-warn-bg); border-color: transparent; }
 .t-bad { color: var(--t-bad); background: var(--t-bad-bg); border-color: transparent; }
 .t-info { color: var(--t-info); background: var(--t-info-bg); border-color: transparent; }
+.stApp [data-testid="stCaptionContainer"], .stApp [data-testid="stCaptionContainer"] p { color: light-dark(#555b57, #b4bab5); opacity: 1; }
 .t-quiet { color: var(--t-quiet); font-size: .88rem; }
 .t-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; }
 .t-tile { border: 1px solid var(--t-line); border-radius: 10px; padding: .6rem .85rem; background: var(--t-soft); }

@@ -140,7 +140,7 @@ def _fill(of: Store, cells: list[Cell], by: str, thin: int) -> None:
     except InputError as error:
         st.info(str(error), icon=":material/info:")
         return
-    st.code(command, language=None)
+    st.code(command, language=None, wrap_lines=True)
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------
@@ -195,6 +195,12 @@ def costs(figures: Overview) -> None:
     unpriced = sum(row[5] for row in figures.costs)
     doubtful = f", {unpriced:,} of them of unknown price" if unpriced else ""
     st.caption(f"{usd(total)} for {answers:,} answers{doubtful}.")
+    if total:
+        spent = [
+            {"day": f"{day:%Y-%m-%d}", "model": model or "?", "dollars": cost}
+            for day, _, model, _, cost, _ in figures.costs
+        ]
+        st.bar_chart(spent, x="day", y="dollars", color="model", height=180)
     st.html(
         table(
             ["day", "provider", "model", "answers", "cost"],
