@@ -52,7 +52,7 @@ def ls_command(settings: ListSettings) -> int:
 
 def diff_command(settings: DiffSettings) -> int:
     first, second = (Run.open(reference, settings.runs_dir) for reference in settings.runs)
-    settings_of, metrics_of = _differing(_facts(first), _facts(second)), _differing(_numbers(first), _numbers(second))
+    settings_of, metrics_of = differing(facts(first), facts(second)), differing(numbers(first), numbers(second))
     if settings.as_json:
         print(
             json.dumps(
@@ -73,7 +73,7 @@ def diff_command(settings: DiffSettings) -> int:
     return 0
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def facts(run: Run) -> dict[str, Any]:
     """What a run was made of, nested keys dotted."""
     record = run.record
     found: dict[str, Any] = {"dataset": record.dataset_title, "dataset sha256": record.digest[:12], "code": record.code}
@@ -91,11 +91,11 @@ def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
     return found
 
 
-def _numbers(run: Run) -> dict[str, Any]:
+def numbers(run: Run) -> dict[str, Any]:
     return {"status": run.record.status_now, **run.record.metrics}
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     keys = list(dict.fromkeys((*one, *other)))
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
 

@@ -1,5 +1,6 @@
 """What the user of `ui` can set."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -16,3 +17,7 @@ class UiSettings(Settings):
     """Who reviewers are: the name they type, or whom Streamlit's own login says they are (oidc)."""
     overlap: float = Field(default=0.1, ge=0, le=1)
     """Share of the examples that two people decide on, neither seeing the other's word."""
+    runs_dir: Path = Path("runs")
+    """The folder that holds the training runs, as `train` knows it."""
+    evaluations_dir: Path = Path("evaluations")
+    """The folder that holds the evaluations."""

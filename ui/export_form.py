@@ -17,7 +17,7 @@ from curation.export import choose, sample
 from curation.review.queue import choices
 from curation.settings import load
 from curation.versions import Exported
-from ui.look import STATUSES, language_name, table, tiles
+from ui.look import STATUSES, language_name, notice, table, tiles
 from ui.rows import rows_table
 from ui.session import store
 from ui.text import shown
@@ -47,7 +47,7 @@ def form(like: list[Exported]) -> None:
         elif st.session_state.get("export-shown") == words:
             _preview(settings)
     except TilthError as error:
-        st.error(str(error), icon=":material/error:")
+        notice(str(error))
 
 
 def command(words: list[str]) -> str:
@@ -153,15 +153,15 @@ def _export(words: list[str]) -> None:
             capture_output=True, text=True, check=False, env=os.environ,
         )  # fmt: skip
     if done.returncode:
-        st.error((done.stderr.strip().splitlines() or ["the export ended without a word"])[-1], icon=":material/error:")
+        notice((done.stderr.strip().splitlines() or ["the export ended without a word"])[-1])
         return
     made = json.loads(done.stdout)
     counts = ", ".join(f"{split} {count:,}" for split, count in made["splits"].items())
     title = f"{made['name']}@{made['number']}"
     if made["new"]:
-        st.success(f"{title} is written: {counts}", icon=":material/check_circle:")
+        notice(f"{title} is written: {counts}", "good")
     else:
-        st.info(f"{title} says the same already, so nothing was written: {counts}", icon=":material/info:")
+        notice(f"{title} says the same already, so nothing was written: {counts}", "info")
     st.link_button(f"Open {title}", f"/datasets?version={title}", icon=":material/open_in_new:")
     st.caption("Train on it:")
     st.code(f"train run dataset={title} recipe=qlora workspace={store().workspace}", language=None, wrap_lines=True)

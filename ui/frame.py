@@ -13,7 +13,7 @@ import streamlit as st
 
 from curation.errors import TilthError
 from ui import session, text
-from ui.look import CSS, empty, head
+from ui.look import CSS, empty, head, notice
 
 
 def run(pages: Sequence[Any]) -> None:
@@ -29,7 +29,7 @@ def run(pages: Sequence[Any]) -> None:
     try:
         page.run()
     except TilthError as error:
-        st.error(str(error), icon=":material/error:")
+        notice(str(error))
     except Exception as error:  # Streamlit's own flow control is no Exception
         st.error(
             f"This page failed: {type(error).__name__}. No decision is lost; the details are in {_logged(error)}",
@@ -58,7 +58,7 @@ def _sidebar() -> None:
                 _name_form("Change", name)
         _remember(name)
     if served.trouble:
-        st.warning(served.trouble, icon=":material/warning:")
+        notice(served.trouble, "warn")
 
 
 def ask_name() -> None:

@@ -27,6 +27,16 @@ THEME = {
     "theme.headingFontSizes": ["1.55rem", "1.2rem", "1.05rem"],
     "theme.headingFontWeights": [650, 650, 600],
     "theme.showSidebarBorder": True,
+    "theme.chartCategoricalColors": [
+        "#2f8a62",
+        "#d0692c",
+        "#3f78c9",
+        "#9a63b8",
+        "#b8922a",
+        "#c64f6e",
+        "#4fa3a5",
+        "#7d7f78",
+    ],
     "theme.light.primaryColor": "#1f6b4a",
     "theme.light.backgroundColor": "#fcfbf8",
     "theme.light.secondaryBackgroundColor": "#f1efe8",
@@ -102,6 +112,7 @@ table.t-heat { border-collapse: separate; border-spacing: 3px; font-variant-nume
 table.t-heat th { font-weight: 500; text-align: left; padding: .2rem .5rem .2rem 0; white-space: nowrap; }
 table.t-heat thead th { text-align: center; padding: .1rem .3rem; color: var(--t-quiet); }
 table.t-heat td { min-width: 3.6rem; text-align: center; padding: .32rem .4rem; border-radius: 6px; }
+.t-notice { border-radius: 8px; padding: .6rem .9rem; margin: .3rem 0; overflow-wrap: anywhere; }
 .t-empty { border: 1px dashed var(--t-line); border-radius: 12px; padding: 1.6rem 1.8rem; margin: .6rem 0; }
 .t-empty h2 { font-size: 1.1rem; margin: 0 0 .3rem; padding: 0; }
 .t-empty p { margin: 0 0 .3rem; color: var(--t-quiet); }
@@ -177,6 +188,12 @@ def empty(title: str, *lines: str, command: str = "") -> None:
     st.html(f'<div class="t-empty"><h2>{escape(title)}</h2>{text}</div>')
     if command:
         st.code(command, language=None, wrap_lines=True)
+
+
+def notice(words: str, tone: Tone = "bad") -> None:
+    """One line that says what went wrong, or right. Streamlit's own would read it as Markdown, which may fetch what strangers wrote."""
+    role = "alert" if tone == "bad" else "status"
+    st.html(f'<div class="t-notice t-{tone}" role="{role}">{escape(words)}</div>')
 
 
 def language_name(code: str) -> str:

@@ -10,7 +10,7 @@ from curation.changes import ABOUT, CHANGES, Difference, difference
 from curation.journal import open_store
 from curation.versions import Exported, faults, first_rows, pack, version, versions
 from ui.export_form import form
-from ui.look import Html, Tone, chip, empty, head, table, tiles
+from ui.look import Html, Tone, chip, empty, head, notice, table, tiles
 from ui.rows import rows_table
 from ui.session import store
 from ui.text import markdown, shown
@@ -83,7 +83,7 @@ def _whole(one: Exported) -> Html:
 def _card(one: Exported) -> None:
     wrong = _faults(one, one.title, one.stamp, one.digest)
     if wrong:
-        st.error(f"{one.title} is not what was exported: {'; '.join(wrong[:4])}", icon=":material/error:")
+        notice(f"{one.title} is not what was exported: {'; '.join(wrong[:4])}")
     tiles([(f"{count:,}", split) for split, count in one.splits.items()] or [("0", "examples")])
     st.html(f'<p class="t-quiet">manifest sha256 <code>{escape(one.digest)}</code><br>{escape(str(one.folder))}</p>')
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -28,7 +28,7 @@ from curation.review.duplicates import (
 )
 from curation.tables import TableRow
 from ui.frame import ask_name
-from ui.look import DECISION_TONE, Html, chip, empty, head, language_name, status_chip, tiles
+from ui.look import DECISION_TONE, Html, chip, empty, head, language_name, notice, status_chip, tiles
 from ui.session import reviewer, served, store
 from ui.text import shown
 
@@ -75,7 +75,7 @@ def page() -> None:
     clusters = cut(store(), found, at, settled=settled, order=order)
     _summary(search, clusters)
     if trouble := st.session_state.pop("trouble", ""):
-        st.error(trouble, icon=":material/error:")
+        notice(trouble)
     if not clusters:
         empty(
             "No cluster is open at this threshold" if found.ids else "This search found no near twins",
