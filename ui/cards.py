@@ -143,6 +143,12 @@ def pages(steps: Sequence[Cited], assets: Path) -> Html:
 
 
 def _page(number: int, image: str | None, steps: Sequence[Cited], assets: Path) -> str:
+    names = "".join(f"<li>{shown_chip(one.step, 'info')} {shown(one.text)}</li>" for one in steps)
+    return f'<div class="t-page"><h3>Page {number}</h3>{shot(image, number, steps, assets) if image else ""}<ol>{names}</ol></div>'
+
+
+def shot(image: str, number: int, steps: Sequence[Cited], assets: Path) -> str:
+    """A page's image with the places of steps marked on it."""
     marks = ""
     for one in steps:
         left, top, right, bottom = (100 * share for share in one.box)
@@ -150,9 +156,7 @@ def _page(number: int, image: str | None, steps: Sequence[Cited], assets: Path) 
             f'<i style="left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%">'
             f"<b>{shown(one.step)}</b></i>"
         )
-    shot = f'<div class="t-shot">{picture(assets, image, f"page {number} of the SOP")}{marks}</div>' if image else ""
-    names = "".join(f"<li>{shown_chip(one.step, 'info')} {shown(one.text)}</li>" for one in steps)
-    return f'<div class="t-page"><h3>Page {number}</h3>{shot}<ol>{names}</ol></div>'
+    return f'<div class="t-shot">{picture(assets, image, f"page {number} of the document")}{marks}</div>'
 
 
 def picture(assets: Path, sha256: str, alt: str) -> str:
