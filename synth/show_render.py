@@ -24,9 +24,13 @@ def render_command(settings: RenderSettings) -> int:
     began = time.monotonic()
     passed_over = found(settings.documents).passed_over
     traffic = Traffic()
-    with _watched(traffic):
-        outcomes = render(settings.documents, settings, traffic)
-        sheets = {id(one): _sheet(one.document, settings) for one in outcomes if one.document and settings.sheet}
+    try:
+        with _watched(traffic):
+            outcomes = render(settings.documents, settings, traffic)
+            sheets = {id(one): _sheet(one.document, settings) for one in outcomes if one.document and settings.sheet}
+    except KeyboardInterrupt:
+        print("stopped: documents that are whole are kept, and the same command goes on from there", file=sys.stderr)
+        raise
     took = time.monotonic() - began
     if settings.as_json:
         listed = [_described(one, sheets.get(id(one))) for one in outcomes]
@@ -76,10 +80,10 @@ def _print(
     if made:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("document", "title", "pages", "blocks", "MB", ""):
-            counted = heading in ("pages", "blocks", "MB")
-            table.add_column(
-                heading, justify="right" if counted else "left", no_wrap=True, overflow="ellipsis", max_width=48
-            )
+            if heading in ("document", "title"):
+                table.add_column(heading, overflow="fold")
+            else:
+                table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
         for one in made:
             document = one.document
             assert document is not None

@@ -278,6 +278,25 @@ def test_the_command_prints_what_became_of_each_file(tmp_path: Path, capsys: pyt
     assert Path(one["sheet"]).read_bytes().startswith(b"\x89PNG")
 
 
+def test_nothing_of_the_table_is_cut_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "procedure_for_returns_of_damaged_items_in_all_warehouses_of_the_north_v2_final"
+    title = "What an agent does when a buyer wants to send back an item that came damaged, and who has to be told of it"
+    (tmp_path / f"{name}.html").write_text(f"<title>{title}</title><p>1.1 Ask.")
+    assert main("synth", "", COMMANDS, ["render", str(tmp_path), f"workspace={tmp_path / 'workspace'}"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if "Next:" not in line]
+    head = table[0]
+    assert all(word in head for word in ("document", "title", "pages", "blocks", "MB"))
+    assert "…" not in "".join(table)
+    columns = head.index("title"), head.index("pages")
+    rows = [line for line in table[1:] if "new," not in line]
+    assert "".join(line[: columns[0]].strip() for line in rows) == name
+    assert " ".join(" ".join(line[columns[0] : columns[1]].strip() for line in rows).split()) == title
+    assert max(map(len, table)) <= 80
+
+
 def test_every_command_of_the_page_on_documents_runs(tmp_path: Path) -> None:
     page = (SOPS.parent.parent / "documents.md").read_text(encoding="utf-8")
     commands = [

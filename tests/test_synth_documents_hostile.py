@@ -1,6 +1,7 @@
 """Hostile and broken documents: each is read or refused, soon, in little memory, with one line, and nothing is fetched or run."""
 
 import os
+import re
 import resource
 import socket
 import threading
@@ -97,6 +98,7 @@ def test_a_document_is_read_or_refused_with_one_line(ordeal: Ordeal, name: str) 
         assert "\n" not in one.refused
         assert 5 <= len(one.refused) <= 300
         assert "Traceback" not in one.refused
+        assert not re.search(r"code=\d|\w(?:Error|Exception)\b|Fz[A-Z]", one.refused)  # what people can do nothing with
         assert str(ordeal.store.workspace.parent) not in one.refused
 
 

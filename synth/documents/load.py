@@ -188,6 +188,7 @@ class _Rendering:
         self._open = 0
         self._condition = threading.Condition()
         self._failure: BaseException | None = None
+        self._stopped = False
 
     def run(self, jobs: Sequence[_Job]) -> None:
         shutil.rmtree(self._desk, ignore_errors=True)
@@ -204,12 +205,14 @@ class _Rendering:
                     self._condition.wait(0.5)  # wakes, so that Ctrl-C is heard
         finally:
             with self._condition:
-                self._open = 0
+                self._stopped = True
                 self._condition.notify_all()
             for reader in readers:
-                reader.close()
+                reader.kill()  # so that whoever waits for a page hears of it at once
             for thread in threads:
                 thread.join(10)
+            for reader in readers:
+                reader.close()
             shutil.rmtree(self._desk, ignore_errors=True)
         if self._failure is not None:
             raise self._failure
@@ -217,9 +220,9 @@ class _Rendering:
     def _work(self, reader: Reader) -> None:
         while True:
             with self._condition:
-                while self._open and not self._queue:
+                while self._open and not self._queue and not self._stopped:
                     self._condition.wait()
-                if not self._open:
+                if not self._open or self._stopped:
                     return
                 job, pages = self._queue.popleft()
             try:
@@ -250,7 +253,7 @@ class _Rendering:
             pages = parts[0]
         for page, image in reader.pages(job.path, pages.start, pages.stop):
             self._take(job, page, image)
-            if job.failed is not None:
+            if job.failed is not None or self._stopped:
                 return
         with self._condition:
             job.parts -= 1

@@ -120,6 +120,12 @@ class Reader:
             parts += part
         return bytes(parts)
 
+    def kill(self) -> None:
+        """End the process from another thread: who waits for its answer learns that it is gone."""
+        if (process := self._process) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the process, whatever it is doing."""
         process, self._process, self._path, self._read = self._process, None, None, 0

@@ -16,11 +16,13 @@ from synth.documents.marks import marks
 from synth.documents.png import encoded
 from synth.documents.refusal import Refused
 from synth.documents.sanitise import Clean, clean
+from synth.documents.wording import worded
 from synth.providers.images import pixels
 
 _HTML = re.compile(
     r"\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
+_AS = {"pdf": " as PDF"}
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0", "an old Office file; save it as DOCX or PDF"),
@@ -147,11 +149,7 @@ def _open(data: bytes, kind: str) -> pymupdf.Document:
     try:
         return pymupdf.open(stream=data, filetype=kind)
     except (RuntimeError, ValueError) as error:
-        raise Refused(f"damaged: {_reason(error)}; save it again as PDF") from error
-
-
-def _reason(error: BaseException) -> str:
-    return cleaned(str(error).splitlines()[0] if str(error) else type(error).__name__)[:200]
+        raise Refused(f"damaged: {worded(error)}; save it again{_AS.get(kind, '')}") from error
 
 
 # -- pages ---------------------------------------------------------------------------------------------------------
@@ -180,7 +178,7 @@ def looked_at(opened: Opened, number: int, limits: Limits) -> tuple[dict[str, An
             scale *= 0.85
         found = marks(page)
     except (RuntimeError, ValueError, MemoryError) as error:
-        raise Refused(f"page {number + 1} cannot be drawn: {_reason(error)}; save it again as PDF") from error
+        raise Refused(f"page {number + 1} cannot be drawn: {worded(error)}; save it again as PDF") from error
     if len(found.lines) > MOST_LINES or sum(len(line.text) for line in found.lines) > MOST_LETTERS:
         raise Refused(f"page {number + 1} has more text than a page can; save it again as PDF")
     return {**found.plain(), "px": (image.width, image.height)}, data

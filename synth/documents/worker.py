@@ -18,6 +18,7 @@ import pymupdf
 from synth.documents import reader
 from synth.documents.limits import Limits
 from synth.documents.refusal import Refused
+from synth.documents.wording import worded
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def _reason(error: BaseException) -> str:
             return "nested too deeply; save it again as PDF"
         case OSError():
             return f"cannot be read: {error.strerror or error}"
-    return f"damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}; save it again as PDF"
+    return f"damaged: {worded(error)}; save it again"
 
 
 def _answer(answers: IO[bytes], head: dict[str, Any], image: bytes = b"") -> None:
