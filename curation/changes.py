@@ -221,4 +221,4 @@ def _two(store: Store, titles: tuple[str, ...]) -> tuple[Exported, Exported]:
     earlier = [one for one in versions(store) if one.name == last.name and one.number < last.number]
     if not earlier:
         raise InputError(f"{last.title} is the first of its name; name the version to compare it with: versions=[...,{last.title}]")  # fmt: skip
-    return earlier[0], last
+    return max(earlier, key=lambda one: one.number), last

@@ -79,8 +79,10 @@ class Exported:
 
 
 def versions(store: Store) -> list[Exported]:
-    """All that were exported from this workspace, by name, the newest of each first."""
-    rows = store.rows("SELECT id, name, number, manifest, folder, made_at FROM versions ORDER BY name, number DESC")
+    """All that were exported from this workspace, the newest first."""
+    rows = store.rows(
+        "SELECT id, name, number, manifest, folder, made_at FROM versions ORDER BY made_at DESC, name, number DESC"
+    )
     return [Exported(one, name, number, digest, Path(folder), at) for one, name, number, digest, folder, at in rows]
 
 
@@ -96,7 +98,7 @@ def version(store: Store, title: str) -> Exported:
     if not found:
         there = did_you_mean(title, [one.title for one in known]) or " Make one: `curate export name=moderation`"
         raise NotFound(f"no version {title!r} in {store.workspace}.{there}")
-    return found[0]
+    return max(found, key=lambda one: one.number)
 
 
 def faults(one: Exported) -> list[str]:

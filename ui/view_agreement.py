@@ -187,15 +187,16 @@ def _noisy(name: str, rows: list[Noise]) -> str:
     for row in rows:
         low, high = wilson(row.label, row.checked)
         body.append((
-            shown(row.value or "none"), f"{row.checked:,}", f"{row.label:,}", f"{row.label / row.checked:.1%}", f"{low:.1%} to {high:.1%}",
+            shown(row.value or "none"), f"{row.checked:,}", f"{row.label / row.checked:.1%}", f"{low:.1%} to {high:.1%}",
             f"{row.category / row.checked:.1%}", f"{row.severity / row.checked:.1%}",
         ))  # fmt: skip
-    header = (name, "kept", "label changed", "share", "95 %", "category", "severity")
-    return table(header, body, numbers=frozenset(range(1, 7)))
+    header = (name, "kept", "label changed", "95 %", "category", "severity")
+    return table(header, body, numbers=frozenset(range(1, 6)))
 
 
 _CSS = """
 .t-section { margin: 1.1rem 0 0; } .t-section h2 { font-size: 1.1rem; font-weight: 650; padding: 0; margin: 0; } .t-section p { margin: 0 0 .2rem; }
+.t-table td:first-child { min-width: 7.5rem; }
 .t-whisker { position: relative; display: inline-block; width: 9rem; height: 1.1rem; vertical-align: middle; }
 .t-whisker::before { content: ""; position: absolute; inset: 50% 0 auto; border-top: 1px solid var(--t-line); }
 .t-whisker u { position: absolute; top: .1rem; bottom: .1rem; border-left: 1px dashed var(--t-quiet); opacity: .55; }

@@ -220,7 +220,7 @@ def _member(its: dict[str, Any], first: dict[str, Any], mine: str, *, at: int) -
     if at == 0:
         body = shown(its["content"])
     else:
-        parts = difference(first["content"], its["content"], its["language"])
+        parts = difference(first["content"], its["content"])
         if all(kind == "same" for kind, _ in parts):
             chips.append(chip("the same words", "info"))
         tags = {

@@ -17,8 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curation.dedup.clusters import components
-from curation.dedup.kernel import WORD3
-from curation.dedup.near import bare, family_of
+from curation.dedup.near import bare
 from curation.errors import NotFound
 from curation.records import Decision, normalised, now
 from curation.review.decide import decided
@@ -31,7 +30,7 @@ F32 = NDArray[np.float32]
 Order = Literal["largest", "labels", "alike"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 KEPT_ALL = "near twins, kept all the same"
-TOKENS = 3_000  # of a text that are compared; the rest is shown as it is
+TOKENS = 2_000  # of a text that are compared; the rest is shown as it is
 
 _FACTS = f"""
 SELECT wanted.place, coalesce(review.status, 'new') AS status,
@@ -237,37 +236,55 @@ Part = tuple[Literal["same", "more", "less"], str]
 
 
 @lru_cache(maxsize=512)
-def difference(text: str, other: str, language: str) -> tuple[Part, ...]:
+def difference(text: str, other: str) -> tuple[Part, ...]:
     """`other` against `text`, in parts: the same in both, only in `other` (more), only in `text` (less).
 
-    By the tokens that dedup compares: words without case and the punctuation around them, or characters in languages that are
-    written without spaces. Of very long texts the beginning is compared.
+    What dedup does not see is no difference: case, and the punctuation around a word. The pieces are words, and characters in scripts
+    that are written without spaces, with the marks on them. Of very long texts the beginning is compared.
     """
-    spaced = family_of(language) == WORD3
-    one, two = _tokens(text, spaced), _tokens(other, spaced)
-    keys = [[_key(token, spaced) for token in side[:TOKENS]] for side in (one, two)]
+    one, two = _tokens(text), _tokens(other)
+    keys = [[_key(token) for token in side[:TOKENS]] for side in (one, two)]
     parts: list[Part] = []
-    for kind, low, high, start, stop in difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_opcodes():
-        if kind == "equal":
+    for kind, low, high, start, stop in _opcodes(keys[0], keys[1]):
+        if kind == "equal" and stop > start:
             parts.append(("same", "".join(two[start:stop])))
-            continue
-        if high > low:
+        if kind != "equal" and high > low:
             parts.append(("less", "".join(one[low:high])))
-        if stop > start:
+        if kind != "equal" and stop > start:
             parts.append(("more", "".join(two[start:stop])))
     if rest := "".join(two[TOKENS:]):
         parts.append(("same", rest))
     return tuple(parts)
 
 
-def _tokens(text: str, spaced: bool) -> list[str]:
-    """A text cut so that its pieces joined are the text: words with the space after them, or characters."""
-    return re.findall(r"\s*\S+\s*", text) if spaced else list(text)
+def _opcodes(one: list[str], two: list[str]) -> list[tuple[str, int, int, int, int]]:
+    """Those of difflib, which is quadratic, for what lies between the common beginning and the common end."""
+    shorter = min(len(one), len(two))
+    head = next((at for at in range(shorter) if one[at] != two[at]), shorter)
+    left = shorter - head
+    tail = next((at for at in range(left) if one[-1 - at] != two[-1 - at]), left)
+    inner = difflib.SequenceMatcher(None, one[head : len(one) - tail], two[head : len(two) - tail], autojunk=False)
+    return [
+        ("equal", 0, head, 0, head),
+        *((kind, a + head, b + head, c + head, d + head) for kind, a, b, c, d in inner.get_opcodes()),
+        ("equal", len(one) - tail, len(one), len(two) - tail, len(two)),
+    ]
 
 
-def _key(token: str, spaced: bool) -> str:
+# Thai, Lao, Burmese, Khmer, Chinese and Japanese, and the marks that are drawn on a letter of these.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff"
+_MARKS = "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u1056-\u1059\u17b4-\u17d3\u3099\u309a\ufe00-\ufe0f"
+_TOKEN = re.compile(rf"\s*(?:[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+)\s*|\s+")
+
+
+def _tokens(text: str) -> list[str]:
+    """A text cut so that its pieces joined are the text, each with the space after it."""
+    return _TOKEN.findall(text)
+
+
+def _key(token: str) -> str:
     clean = normalised(token)
-    return (bare(clean) or clean) if spaced else clean or " "
+    return bare(clean) or clean
 
 
 def texts(store: Store, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
