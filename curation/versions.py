@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,17 +52,31 @@ class Exported:
         return found if isinstance(found, dict) else {}
 
     @property
+    def _facts(self) -> dict[str, Any]:
+        """The manifest without its lists of members, which are as long as the dataset; kept in memory until the file changes."""
+        try:
+            its = (self.folder / "manifest.json").stat()
+        except OSError:
+            return {}
+        return _short_manifest(self, its.st_mtime_ns, its.st_size)
+
+    @property
     def splits(self) -> dict[str, int]:
-        given = self.manifest.get("splits", {})
+        given = self._facts.get("splits", {})
         return {split: int(given[split]) for split in ("train", "validation", "test") if split in given}
 
     @property
     def options(self) -> dict[str, Any]:
-        return dict(self.manifest.get("options", {}))
+        return dict(self._facts.get("options", {}))
 
     @property
     def selector(self) -> dict[str, list[str]]:
-        return dict(self.manifest.get("selector", {}))
+        return dict(self._facts.get("selector", {}))
+
+    @property
+    def left_out(self) -> int:
+        """How many twins were left out."""
+        return int(self._facts.get("excluded", 0))
 
     @property
     def size(self) -> int:
@@ -76,6 +90,15 @@ class Exported:
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Changes when a file does: path, size and time of change of each."""
         return tuple((str(p), (its := p.stat()).st_size, its.st_mtime_ns) for p in self.files())
+
+
+@lru_cache(maxsize=500)
+def _short_manifest(one: Exported, _changed: int, _size: int) -> dict[str, Any]:
+    whole = Exported(one.id, one.name, one.number, one.digest, one.folder, one.made_at).manifest  # not kept on `one`
+    return {
+        **{name: value for name, value in whole.items() if name != "members"},
+        "excluded": len(whole.get("excluded", ())),
+    }
 
 
 def versions(store: Store) -> list[Exported]:
@@ -111,7 +134,7 @@ def faults(one: Exported) -> list[str]:
     found = []
     if _sha256(path) != one.digest:
         found.append("manifest.json was changed since the export")
-    files: Mapping[str, str] = one.manifest.get("files", {}) if isinstance(one.manifest.get("files"), dict) else {}
+    files: Mapping[str, str] = one._facts.get("files", {}) if isinstance(one._facts.get("files"), dict) else {}
     for name, digest in files.items():
         if not (one.folder / name).is_file():
             found.append(f"{name} is gone")

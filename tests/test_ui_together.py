@@ -88,7 +88,7 @@ def test_two_reviewers_a_batch_run_and_figures_at_once(browser: Browser, tmp_pat
             batch.end()
             figures.end()
         for page in pages.values():
-            assert page.locator('[data-testid="stAlert"]').count() == 0
+            assert page.locator('[data-testid="stAlert"], .t-notice').count() == 0
             page.context.close()
     assert batch.wrong == figures.wrong == []
     assert batch.runs >= 1

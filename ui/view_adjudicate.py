@@ -9,7 +9,7 @@ from curation.review.queue import Card, Said, cards, contested
 from ui import drafts
 from ui.cards import CSS, card, shown_chip
 from ui.frame import ask_name
-from ui.look import DECISION_TONE, Html, chip, empty, head
+from ui.look import DECISION_TONE, Html, chip, empty, head, notice
 from ui.session import reviewer, served, store
 from ui.text import shown
 
@@ -60,7 +60,7 @@ def _desk(name: str) -> None:
         st.button("Undo", shortcut="u", key="do-Undo", on_click=_undo, args=(name,))
     st.html(f'<p class="t-quiet t-note" role="status">{len(waiting):,} disagreement{"s" * (len(waiting) != 1)}</p>')
     if trouble := st.session_state.pop("trouble", ""):
-        st.error(trouble, icon=":material/error:")
+        notice(trouble)
     if front is None:
         empty(
             "Nobody disagrees",

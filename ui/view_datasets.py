@@ -17,6 +17,7 @@ from ui.text import markdown, shown
 
 LARGEST = 200 << 20  # bytes that a download may hold in the server's memory
 PAGE = 25
+AT_SIGHT = 100 << 20  # bytes of a version that are hashed for the list
 _VIEWS = ("Card", "Changes", "New version")
 _TONE: dict[str, Tone] = {"came": "good", "went": "bad", "relabelled": "warn", "moved": "info"}
 
@@ -57,7 +58,7 @@ def _listed(known: list[Exported]) -> str:
         (
             shown(one.title), f"{one.made_at:%Y-%m-%d %H:%M}", shown(str(one.options.get("format", ""))),
             f"{sum(one.splits.values()):,}", ", ".join(f"{split} {count:,}" for split, count in one.splits.items()),
-            f"{len(one.manifest.get('excluded', ())):,}", _size(one.size), _whole(one),
+            f"{one.left_out:,}", _size(one.size), _whole(one),
         )
         for one in known[:50]
     ]  # fmt: skip
@@ -71,10 +72,14 @@ def _faults(_one: Exported, _title: str, stamp: tuple[tuple[str, int, int], ...]
 
 
 def _whole(one: Exported) -> Html:
+    if one.size > AT_SIGHT:
+        return Html(
+            chip("large: open its card to check", about="comparing the files with the manifest reads all of them")
+        )
     wrong = _faults(one, one.title, one.stamp, one.digest)
     if not wrong:
         return Html(chip("as exported", "good", about="every file has the hash that the manifest says"))
-    return Html(chip("changed" if one.manifest else "gone", "bad", about="; ".join(wrong)))
+    return Html(chip("changed" if one.splits else "gone", "bad", about="; ".join(wrong)))
 
 
 # -- one version ---------------------------------------------------------------------------------------------------

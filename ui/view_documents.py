@@ -14,7 +14,7 @@ from curation.shelf import current_outline, document, save_outline
 from synth import outline_text
 from ui.cards import CSS, shot
 from ui.frame import ask_name
-from ui.look import Html, chip, empty, head, status_chip, table, tiles
+from ui.look import Html, chip, empty, head, notice, status_chip, table, tiles
 from ui.session import reviewer, served, store
 from ui.text import shown
 
@@ -179,7 +179,7 @@ def _outline(whole: Document, outline: Outline | None) -> None:
         f'<p class="t-quiet">{shown(outline.id)} by {shown(outline.by)}. Earlier ones stay, and so do examples that cite them.</p>'
     )
     for flaw in flaws(outline):
-        st.warning(shown(flaw), icon=":material/warning:")
+        notice(flaw, "warn")
     if message := st.session_state.pop("outline-said", ""):
         st.success(message, icon=":material/check:")
     with st.expander("Correct it"):

@@ -15,7 +15,7 @@ from ui import drafts
 from ui.cards import CSS, card, pages, shown_chip
 from ui.frame import ask_name
 from ui.line import Line, line_of
-from ui.look import DECISION_TONE, Html, chip, empty, head, language_name, status_chip, table
+from ui.look import DECISION_TONE, Html, chip, empty, head, language_name, notice, status_chip, table
 from ui.session import reviewer, served, store
 from ui.text import shown, text
 
@@ -120,7 +120,7 @@ def _desk(queue: Queue) -> None:
     above = st.container()
     with above:
         if trouble := st.session_state.pop("trouble", ""):
-            st.error(trouble, icon=":material/error:")
+            notice(trouble)
         if panel == "keys":
             with st.container(border=True, key="panel"):
                 st.html(_SHEET)
