@@ -23,12 +23,13 @@ from PIL import Image as Picture
 from curation.errors import InputError, ProviderError, RequestRejected, TransientError
 from curation.records import Finish, Message, Request
 from synth.config import AskSettings
+from synth.pictures import media_type, pixels
 from synth.pricing import BUILTIN, Price, load_prices
 from synth.providers import connect
 from synth.providers.base import Answer, Headroom, Provider, Usage
 from synth.providers.chat_shape import ChatBody
 from synth.providers.failures import Service, failure
-from synth.providers.images import Images, media_type, pixels
+from synth.providers.images import Images
 from synth.providers.limits import headroom, retry_after_s
 
 NAMES = ("anthropic", "together", "openai")

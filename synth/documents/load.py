@@ -218,6 +218,7 @@ class _Rendering:
             raise self._failure
 
     def _work(self, reader: Reader) -> None:
+        reader.start()
         while True:
             with self._condition:
                 while self._open and not self._queue and not self._stopped:

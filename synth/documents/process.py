@@ -18,8 +18,11 @@ from synth.documents.refusal import Refused
 
 MOST_HEAD = 64 << 20  # bytes of one answer but for its image
 START_S = 60
-# without its layout model, which is not used and takes PyMuPDF most of its time to import
-_START = "import sys; sys.modules['pymupdf.layout'] = None; from synth.documents.worker import main; main()"
+# without what PyMuPDF would bring along and is not used: its layout model and its Markdown take most of its time to import
+_START = (
+    "import sys; sys.modules['pymupdf.layout'] = sys.modules['pymupdf4llm'] = None; "
+    "from synth.documents.worker import main; main()"
+)
 STALE_AFTER = 40  # documents; a reader's memory never shrinks
 
 
@@ -29,6 +32,7 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
         self._path: Path | None = None
         self._read = 0
 
@@ -81,17 +85,25 @@ class Reader:
             self.close()
             raise Refused("too damaged, or takes more memory than a document may; save it again as PDF") from None
 
-    def _started(self) -> "subprocess.Popen[bytes]":
+    def start(self) -> None:
+        """Let the process begin to load what it needs; who asks it then waits the shorter."""
         if self._process is None:
+            self._ready = False
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(self._limits.plain())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        self.start()
+        assert self._process is not None
+        if not self._ready:
             try:
                 self._frame(self._process, time.monotonic() + START_S)
             except (_Late, _Gone):
                 self.close()
                 raise Refused("the reader process does not start; check the installation of pymupdf") from None
+            self._ready = True
         return self._process
 
     def _frame(self, process: "subprocess.Popen[bytes]", until: float) -> tuple[dict[str, Any], bytes]:

@@ -17,7 +17,7 @@ from synth.documents.png import encoded
 from synth.documents.refusal import Refused
 from synth.documents.sanitise import Clean, clean
 from synth.documents.wording import worded
-from synth.providers.images import pixels
+from synth.pictures import pixels
 
 _HTML = re.compile(
     r"\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from synth.documents.joining import cleaned
 from synth.documents.limits import MOST_PIXELS
-from synth.providers.images import pixels
+from synth.pictures import pixels
 
 KEPT = {
     "h1", "h2", "h3", "h4", "h5", "h6", "p", "ul", "ol", "li", "table", "tr", "td", "th", "blockquote", "pre", "code", "b", "strong", "i", "em",
