@@ -191,20 +191,15 @@ def versions_command(settings: VersionsSettings) -> int:
         return 1 if any(broken.values()) else 0
     console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "version",
-        "exported (UTC)",
-        "format",
-        "splits",
-        "manifest",
-        *(["files"] if settings.check else []),
-    ):
-        table.add_column(heading)
+    for heading in ("version", "exported (UTC)", "format", "examples", "manifest"):
+        table.add_column(heading, no_wrap=heading != "format", justify="right" if heading == "examples" else "left")
+    if settings.check:
+        table.add_column("files")
     for one in found:
-        splits = ", ".join(f"{split} {count:,}" for split, count in one.splits.items())
         state = ["; ".join(broken[one.title]) or "as exported"] if settings.check else []
         table.add_row(
-            one.title, f"{one.made_at:%Y-%m-%d %H:%M}", str(one.options.get("format", "gone")), splits, one.digest[:12], *state
+            one.title, f"{one.made_at:%Y-%m-%d %H:%M}", str(one.options.get("format", "gone")),
+            f"{sum(one.splits.values()):,}", one.digest[:12], *state,
         )  # fmt: skip
     console.print(table)
     return 1 if any(broken.values()) else 0

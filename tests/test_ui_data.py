@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 from zipfile import ZipFile
 
 import pytest
@@ -89,6 +90,10 @@ def test_agreement_says_how_far_people_agree(browser: Browser, address: str, emp
     page.get_by_role("radio", name="Label").click()
     page.wait_for_url("**/agreement?on=label")
     expect(page.get_by_role("heading", name="How noisy the labels are")).to_be_visible()
+    # an address that somebody sent is as hostile as a text: what the page says of it is text
+    page.goto(f"{address}/review?order={quote(HOSTILE)}")
+    expect(page.get_by_role("alert").filter(has_text="there is no such order")).to_contain_text("onerror")
+    sound(page)
     page.context.close()
     page = at(browser, empty, "agreement")
     expect(page.get_by_text("Nobody has decided on an example yet")).to_be_visible()
