@@ -216,6 +216,10 @@ class RenderingSettings(Settings):
     """Refuse larger files."""
     page_s: float = Field(default=20, gt=0, le=600)
     """Refuse a document of which a page takes longer."""
+    ocr: bool = False
+    """Recognise the text of pages that are images alone, by Tesseract, whose language data have to be installed."""
+    ocr_language: str = Field(default="eng", pattern=r"^[a-z]{3}(_[a-z]+)?(\+[a-z]{3}(_[a-z]+)?)*$")
+    """The languages to recognise, as Tesseract calls them: eng+chi_sim+msa+tam."""
     workers: int | None = Field(default=None, ge=1, le=64)
     """Reader processes; one a core, up to 4, if not given."""
 

@@ -118,7 +118,7 @@ def _unread(document: Document | None) -> Iterator[str]:
     blank = [page.number for page in document.pages if not page.text.strip()] if document else []
     if blank:
         which = ", ".join(map(str, blank[:5])) + (", ..." if len(blank) > 5 else "")
-        yield f"no text on page {which}: only the image is there"
+        yield f"no text on page {which}: only the image is there; ocr=true recognises it"
 
 
 @contextmanager

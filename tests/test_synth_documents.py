@@ -9,6 +9,7 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import pymupdf
 import pytest
 
 from curation.commands import main
@@ -276,6 +277,43 @@ def test_the_command_prints_what_became_of_each_file(tmp_path: Path, capsys: pyt
     (one,) = json.loads(capsys.readouterr().out)["documents"]
     assert (one["new"], one["pages"], one["blocks"]) == (False, 1, 2)
     assert Path(one["sheet"]).read_bytes().startswith(b"\x89PNG")
+
+
+def scanned(path: Path, *lines: str) -> None:
+    """A page with these lines as a scanner leaves it, an image and no text: as PDF, and as PNG beside it."""
+    with pymupdf.open() as made, pymupdf.open() as scan:
+        page = made.new_page()
+        page.insert_text((60, 80), "\n".join(lines), fontsize=13)
+        image = page.get_pixmap(dpi=170)
+        scan.new_page().insert_image(page.rect, pixmap=image)
+        scan.save(path)
+        image.save(path.with_suffix(".png"))
+
+
+def test_scanned_pages_are_recognised_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = ("1.1 Ask the buyer for the order number.", "1.2 If the window has closed, go to step 9.")
+    scanned(tmp_path / "scan.pdf", *steps)
+    workspace = tmp_path / "workspace"
+    plain = load([tmp_path / "scan.pdf"], RenderingSettings(workspace=workspace))[0]
+    assert [block.kind for block in plain.pages[0].blocks] == ["figure"]
+    words = ["render", str(tmp_path), f"workspace={workspace}", "sheet=false"]
+    assert main("synth", "", COMMANDS, words) == 0
+    assert "only the image is there; ocr=true recognises it" in capsys.readouterr().out
+    assert main("synth", "", COMMANDS, [*words, "ocr=true"]) == 0
+    assert "text of 1 pages recognised: read it over" in " ".join(capsys.readouterr().out.split())
+    for ending in ("pdf", "png"):
+        (read,) = load([tmp_path / f"scan.{ending}"], RenderingSettings(workspace=workspace, ocr=True))
+        found = [block for block in read.pages[0].blocks if block.kind == "step"]
+        assert [f"{block.number} {block.text.removeprefix(str(block.number)).strip()}" for block in found] == list(
+            steps
+        )
+        assert all(0 < block.place.box[0] < block.place.box[2] < 1 for block in found)
+        assert read.rendering.endswith(":ocr eng")
+    assert plain.id != read.id  # another rendering, beside the first
+    assert main("synth", "", COMMANDS, [*words, "ocr=true", "ocr_language=eng+tlh"]) == 2
+    said = capsys.readouterr().err
+    assert "Tesseract's data for 'tlh' are not installed; apt-get install tesseract-ocr-tlh" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_nothing_of_the_table_is_cut_on_a_narrow_terminal(

@@ -23,13 +23,16 @@ class Limits:
     page_s: float = 20  # for one page
     document_s: float = 900  # for all of a document
     memory: int = 2 << 30  # bytes of address space that the reader may take
+    ocr: str = ""  # languages to recognise in pages without text; "" recognises none
+    tessdata: str = ""  # the folder that has their data
 
     @property
     def rendering(self) -> str:
         """Names how a document was rendered; equal names give equal pages."""
-        return f"{VERSION}:{self.dpi}dpi:{self.longest_px}px"
+        recognised = f":ocr {self.ocr}" if self.ocr else ""
+        return f"{VERSION}:{self.dpi}dpi:{self.longest_px}px{recognised}"
 
-    def plain(self) -> dict[str, float]:
+    def plain(self) -> dict[str, float | str]:
         return asdict(self)
 
 

@@ -22,6 +22,7 @@ from synth.config import RenderingSettings
 from synth.documents.files import found
 from synth.documents.layout import blocks_of
 from synth.documents.limits import VERSION, Limits
+from synth.documents.ocr import tessdata
 from synth.documents.process import Reader
 from synth.documents.refusal import Refused
 
@@ -134,7 +135,8 @@ def _limits(settings: Settings) -> tuple[Limits, int]:
     asked = settings if isinstance(settings, RenderingSettings) else RenderingSettings()
     limits = Limits(
         dpi=asked.dpi, longest_px=asked.longest_px, most_pages=asked.most_pages, most_bytes=asked.most_mb * 1_000_000,
-        page_s=asked.page_s, open_s=1.5 * asked.page_s,
+        page_s=asked.page_s, open_s=1.5 * asked.page_s, ocr=asked.ocr_language if asked.ocr else "",
+        tessdata=str(tessdata(asked.ocr_language)) if asked.ocr else "",
     )  # fmt: skip
     return limits, asked.workers or min(os.cpu_count() or 1, 4)
 
@@ -294,7 +296,9 @@ class _Rendering:
             raise WorkspaceError(f"{self._assets}: {error.strerror}; check the folder and run this again") from error
         self._writer.append([*job.rows, *document_rows(document)])
         outcome = self._outcomes[job.path]
-        outcome.document, outcome.new, outcome.notes = document, True, tuple(job.head["notes"])
+        recognised = [one["number"] for one in marks if one.get("recognised")]
+        notes = [f"text of {len(recognised):,} pages recognised: read it over"] if recognised else []
+        outcome.document, outcome.new, outcome.notes = document, True, (*job.head["notes"], *notes)
         self._end(job, None)
 
     def _end(self, job: _Job, refused: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pymupdf
 
 from synth.documents.joining import joined
+from synth.documents.ocr import DPI, MOST_PX
 from synth.documents.rules import Grid, Segment, grids
 
 Corners = tuple[float, float, float, float]
@@ -44,16 +45,27 @@ class Marks:
     tables: list[Table] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     shades: list[Corners] = field(default_factory=list)  # boxes with a ground of their own
+    recognised: bool = False  # its text was read off an image
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def marks(page: pymupdf.Page) -> Marks:
-    """Everything on the page. Text inside a table or a figure belongs to that, and is in no line."""
+def marks(page: pymupdf.Page, ocr: str = "", tessdata: str = "") -> Marks:
+    """Everything on the page. Text inside a table or a figure belongs to that, and is in no line.
+
+    Args:
+        ocr: languages to recognise where the page has images and no text; none, if not given.
+        tessdata: the folder that has Tesseract's data of them.
+    """
     found = Marks(float(page.rect.width), float(page.rect.height))
     text = page.get_textpage(flags=FLAGS)
     words: list[tuple[Any, ...]] = text.extractWORDS()
+    if ocr and not words and page.get_image_info():
+        dpi = int(min(DPI, MOST_PX * 72 / max(page.rect.width, page.rect.height)))
+        text = page.get_textpage_ocr(flags=FLAGS, language=ocr, dpi=dpi, full=True, tessdata=tessdata)
+        words = text.extractWORDS()
+        found.recognised = bool(words)
     drawings = page.get_cdrawings() if words or page.rect else []
     busy = len(drawings) > MOST_DRAWINGS
     ruled = [] if busy else grids(_segments(drawings))

@@ -176,7 +176,7 @@ def looked_at(opened: Opened, number: int, limits: Limits) -> tuple[dict[str, An
             if len(data) <= MOST_PNG_BYTES:
                 break
             scale *= 0.85
-        found = marks(page)
+        found = marks(page, limits.ocr, limits.tessdata)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise Refused(f"page {number + 1} cannot be drawn: {worded(error)}; save it again as PDF") from error
     if len(found.lines) > MOST_LINES or sum(len(line.text) for line in found.lines) > MOST_LETTERS:
