@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from ui.look import STATUSES, language_name, notice, table, tiles
 from ui.rows import rows_table
 from ui.session import store
 from ui.text import shown
+from ui.words import word
 
 SHOWN = 5
 CURATE = (sys.executable, "-c", "from curation.cli import app; app()")
@@ -56,7 +56,7 @@ def command(words: list[str]) -> str:
 
 
 def _where() -> str:
-    return f"workspace={_quoted(str(store().workspace))}"
+    return f"workspace={word(str(store().workspace))}"
 
 
 def _fields(one: Exported | None) -> list[str]:
@@ -94,7 +94,7 @@ def _fields(one: Exported | None) -> list[str]:
         given["seed"] = int(st.number_input("Seed of the splits", value=int(was["seed"]), step=1, key="export-seed"))
         given["jsonl"] = st.checkbox("Also as JSON lines", value=bool(was.get("jsonl")), key="export-jsonl")
     words = [
-        f"{name}={_word(value)}" for name, value in given.items() if name == "name" or value != _plain(_USUAL[name])
+        f"{name}={word(value)}" for name, value in given.items() if name == "name" or value != _plain(_USUAL[name])
     ]
     shares = {"train": train / 100, "validation": (validation - train) / 100, "test": (100 - validation) / 100}
     if shares != _USUAL["split"].model_dump():
@@ -104,17 +104,6 @@ def _fields(one: Exported | None) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(_quoted(one) for one in value)}]"
-    return str(value).lower() if isinstance(value, bool) else _quoted(value) if isinstance(value, str) else str(value)
-
-
-def _quoted(word: str) -> str:
-    """A word as the settings' grammar reads it back: quoted where it is more than a name."""
-    return word if re.fullmatch(r"[A-Za-z0-9_./-]+", word) else json.dumps(word, ensure_ascii=False)
 
 
 # -- what it would write, and writing it ---------------------------------------------------------------------------
