@@ -4,10 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 
 # name of the module view_<name>, its title, its icon
-_ALL = (
+PAGES = (
     ("overview", "Overview", ":material/grid_view:"),
     ("review", "Review", ":material/rate_review:"),
     ("adjudicate", "Adjudicate", ":material/balance:"),
@@ -18,7 +17,6 @@ _ALL = (
     ("datasets", "Datasets", ":material/dataset:"),
     ("models", "Models", ":material/model_training:"),
 )
-PAGES = tuple(page for page in _ALL if find_spec(f"ui.view_{page[0]}"))
 
 
 def page_of(name: str) -> Callable[[], None]:

@@ -181,7 +181,7 @@ def _outline(whole: Document, outline: Outline | None) -> None:
     for flaw in flaws(outline):
         notice(flaw, "warn")
     if message := st.session_state.pop("outline-said", ""):
-        st.success(message, icon=":material/check:")
+        notice(message, "good")
     with st.expander("Correct it"):
         if reviewer() is None:
             ask_name()
@@ -202,10 +202,10 @@ def _save(whole: Document, before: Outline, typed: str) -> None:
         try:
             made = save_outline(store(), outline_text.read(path, f"human:{reviewer()}", whole))
         except InputError as error:
-            st.error(str(error).replace(f"{folder}/", ""), icon=":material/error:")
+            notice(str(error).replace(f"{folder}/", ""))
             return
         except TilthError as error:
-            st.error(str(error), icon=":material/error:")
+            notice(str(error))
             return
     same = made.id == before.id
     st.session_state["outline-said"] = (

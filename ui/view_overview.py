@@ -17,6 +17,7 @@ from ui.look import (
     empty,
     head,
     language_name,
+    notice,
     share_bar,
     status_chip,
     table,
@@ -138,7 +139,7 @@ def _fill(of: Store, cells: list[Cell], by: str, thin: int) -> None:
     try:
         command = filling(of, chosen, thin, axis=None if by == LANGUAGE else by, workspace=served().settings.workspace)
     except InputError as error:
-        st.info(str(error), icon=":material/info:")
+        notice(str(error), "info")
         return
     st.code(command, language=None, wrap_lines=True)
 
