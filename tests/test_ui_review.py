@@ -171,6 +171,10 @@ def test_one_decision_for_a_cluster_or_a_filter_and_its_undo(
     address, store, examples = desk
     page = open_page(browser, f"{address}&example={examples[4].id}", "ann")
     expect(page.locator(".t-card")).to_contain_text("post number 4")
+    press(page, "o")
+    expect(page.locator(".st-key-panel ins")).to_have_text(["5"])
+    expect(page.locator(".st-key-panel del")).to_have_text(["4"])
+    press(page, "o")
     press(page, "a")
     expect(page.get_by_text("this example and its near twins (2)")).to_be_visible()
     expect(page.locator(".st-key-panel input[type=radio]").first).to_be_focused()
@@ -246,6 +250,7 @@ def test_two_browsers_decide_blindly_and_a_third_adjudicates(browser: Browser, t
         eve = open_page(browser, f"{address}/adjudicate", "eve")
         expect(eve.locator(".t-card")).to_contain_text("post number 0")
         expect(eve.locator(".t-why").first).to_contain_text("secret")
+        assert serious(eve) == []
         press(eve, "1")
         expect(eve.get_by_role("heading", name="Nobody disagrees")).to_be_visible()
         press(eve, "u", "post number 0")

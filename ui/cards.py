@@ -68,7 +68,7 @@ def card(example: AnyExample, assets: Path) -> Html:
             inside = (
                 f"<h3>Question</h3>{text(example.question)}<h3>Answer</h3>{text(example.answer)}{_cites(example.cites)}"
             )
-    return Html(f'<div class="t-card" lang="{escape(example.language)}">{inside}</div>')
+    return Html(f'<div class="t-card" data-example="{example.id}" lang="{escape(example.language)}">{inside}</div>')
 
 
 def _moderation(example: Moderation, assets: Path) -> str:

@@ -44,24 +44,35 @@ _KEEP = """
 """
 
 # Between the key that opens a panel and the panel's coming, letters are words for it and no shortcuts.
+# A key or a click decides only on what is on the screen: the address, which goes with it, names the card that is shown.
 _KEYS = """
 <script>
 if (!window.tilthOpening) {
   const opens = {w: ['reason', 'Reason'], e: ['edit', 'Edit'], l: ['relabel', 'Relabel'], a: ['all', 'All-like-this']};
   const opening = window.tilthOpening = {until: 0, typed: ''};
+  const unseen = () => {
+    const cards = [...document.querySelectorAll('.t-card')], named = new URLSearchParams(location.search).get('example');
+    return !cards.length || cards.some((card) => card.dataset.example !== named);
+  };
+  const refuse = (event) => { event.preventDefault(); event.stopImmediatePropagation(); };
+  window.addEventListener('click', (event) => {
+    const button = event.target.closest && event.target.closest('.st-key-acts button, .st-key-panel .stFormSubmitButton button');
+    if (button && !button.closest('.st-key-do-Undo') && unseen()) refuse(event);
+  }, true);
   const press = (name) => { const found = document.querySelector('.st-key-' + name + ' button'); if (found) found.click(); };
   window.addEventListener('keydown', (event) => {
     const typing = event.target.closest && event.target.closest('input, textarea, [contenteditable]');
     const held = event.ctrlKey || event.metaKey || event.altKey;
     if (event.key === '?' && (!typing || event.target.type === 'radio')) press('keys');
     if (event.key === 'Escape') { opening.until = 0; if (typing) event.target.blur(); press('close'); }
+    if (event.key === 'Enter' && typing && typing.closest('.st-key-panel') && unseen()) refuse(event);
     if (typing || held || event.key.length > 1) return;
     if (performance.now() < opening.until) {
       opening.typed += event.key;
-      event.preventDefault();
-      event.stopImmediatePropagation();
+      refuse(event);
       return;
     }
+    if ('kdfwlesa123456789'.includes(event.key.toLowerCase()) && unseen()) { refuse(event); return; }
     const panel = opens[event.key.toLowerCase()];
     if (!panel || new URLSearchParams(location.search).get('panel') === panel[0]) return;
     if (document.querySelector('.st-key-do-' + panel[1] + ' button:enabled')) Object.assign(opening, {until: performance.now() + 3000, typed: ''});

@@ -1,8 +1,8 @@
 """The pages of the app, in the order of its menu."""
 
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 # name of the module view_<name>, its title, its icon
@@ -25,14 +25,25 @@ def page_of(name: str) -> Callable[[], None]:
     return page
 
 
-def preload() -> None:
+@contextmanager
+def preloading() -> Iterator[None]:
     """Import all pages as soon as the server is there, in a thread, so that the first visitor does not wait for it."""
     from streamlit import runtime
 
+    over = threading.Event()
+
     def work() -> None:
         while not runtime.exists():
-            time.sleep(0.02)
+            if over.wait(0.02):
+                return
         for name, _, _ in PAGES:
-            page_of(name)
+            if not over.is_set():
+                page_of(name)
 
-    threading.Thread(target=work, name="preload", daemon=True).start()
+    thread = threading.Thread(target=work, name="preload")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()  # an import that the interpreter's end cuts off brings the process down with it

@@ -23,7 +23,10 @@ def page() -> None:
         return
     st.html(f"<style>{CSS}{_CSS}</style>")
     drafts.keys()
-    head("Adjudicate", "only what reviewers disagree on; your word ends the disagreement")
+    head(
+        "Adjudicate",
+        "only what reviewers disagree on; 1, 2 side with a person, K, D, F decide otherwise, S skips, U undoes",
+    )
     _desk(name)
 
 
@@ -54,14 +57,13 @@ def _desk(name: str) -> None:
                 on_click=_say,
                 args=(name, front, decision),
             )
-        st.button(
-            "Skip", shortcut="s", key="do-Skip", disabled=front is None, on_click=skipped.extend, args=(line[:1],)
-        )
+        st.button("Skip", shortcut="s", key="do-Skip", disabled=front is None, on_click=_skip, args=(front, skipped))
         st.button("Undo", shortcut="u", key="do-Undo", on_click=_undo, args=(name,))
     st.html(f'<p class="t-quiet t-note" role="status">{len(waiting):,} disagreement{"s" * (len(waiting) != 1)}</p>')
     if trouble := st.session_state.pop("trouble", ""):
         notice(trouble)
     if front is None:
+        st.query_params.pop("example", None)
         empty(
             "Nobody disagrees",
             "A share of the examples is given to two people (`ui overlap=0.1`); where their decisions or labels differ, it comes here.",
@@ -76,6 +78,7 @@ def _desk(name: str) -> None:
     with side:
         st.html(_words("What people said", people))
         st.html(_words("Checks and judges", [said for said in front.said if not said.by.startswith("human:")]))
+    st.query_params["example"] = front.example.id  # last, so that the address names what is on the screen
 
 
 def _people(front: Card) -> list[Said]:
@@ -96,7 +99,18 @@ def _words(title: str, words: list[Said]) -> Html:
     return Html(f'<div class="t-why"><h2>{title}</h2><ul>{rows or "<li>nothing</li>"}</ul></div>')
 
 
+def _on_screen(front: Card) -> bool:
+    return st.query_params.get("example") == front.example.id
+
+
+def _skip(front: Card, skipped: list[str]) -> None:
+    if _on_screen(front):
+        skipped.append(front.example.id)
+
+
 def _say(name: str, front: Card, decision: Decision, labels: dict[str, str | int] | None = None) -> None:
+    if not _on_screen(front):
+        return
     try:
         served().append(decided([front.example.id], f"adjudicator:{name}", decision, labels=labels))
     except TilthError as error:

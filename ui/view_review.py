@@ -1,6 +1,5 @@
 """Review: one example at a time, decided by keys; why it is here and where it came from are a key away."""
 
-import json
 from collections.abc import Callable
 from typing import get_args
 
@@ -10,14 +9,14 @@ from curation.errors import InputError, TilthError
 from curation.records import QA, Decision, Dialogue, Moderation, Preference, Safety
 from curation.review.queue import FILTERS, ORDERS, Card, Filters, Order, Queue, choices, cluster, everything
 from curation.tables import AnyExample
-from curation.trace import trace
 from ui import drafts
 from ui.cards import CSS, card, pages, shown_chip
 from ui.frame import ask_name
 from ui.line import Line, line_of
-from ui.look import DECISION_TONE, Html, chip, empty, head, language_name, notice, status_chip, table
+from ui.look import DECISION_TONE, Html, chip, empty, head, language_name, notice, status_chip
+from ui.origin import origin
 from ui.session import reviewer, served, store
-from ui.text import shown, text
+from ui.text import shown
 
 ABOUT = {
     "uncertain": "Uncertain first", "disagreement": "Checks and judges disagree", "thin": "Thin cells first",
@@ -142,7 +141,7 @@ def _desk(queue: Queue) -> None:
         st.html(pages(steps, assets) + _why(front))
         if panel == "origin":
             with st.container(border=True, key="panel"):
-                _origin(front)
+                origin(front)
     if line.forget:
         drafts.forget(line.forget)
         line.forget = ""
@@ -181,7 +180,7 @@ def _safely(line: Line, act: Callable[[], None]) -> None:
 
     A key that was pressed before its example was on the screen does nothing: the address in the browser names the one that was.
     """
-    if line.at < len(line.ids) and st.query_params.get("example", line.ids[line.at]) != line.ids[line.at]:
+    if line.at < len(line.ids) and st.query_params.get("example") != line.ids[line.at]:
         line.note = "a key came before this example was shown, so it did nothing"
         return
     try:
@@ -329,7 +328,9 @@ def _why(front: Card) -> Html:
         + "</li>"
         for said in front.said
     )
-    twins = "".join(f"<li>{score:.2f} alike: {shown(one[:12])}</li>" for one, score in front.twins[:5])
+    twins = "".join(
+        f"<li>{score:.2f} alike: {shown(one[:12])}, O shows what differs</li>" for one, score in front.twins[:5]
+    )
     more = f"<li>and {len(front.twins) - 5:,} more</li>" if len(front.twins) > 5 else ""
     return Html(
         f'<div class="t-why"><h2>Why it is here</h2><div class="t-chips">{status_chip(front.status)}</div>'
@@ -337,29 +338,6 @@ def _why(front: Card) -> Html:
         + (f"<h2>Near twins</h2><ul>{twins}{more}</ul>" if twins else "")
         + "</div>"
     )
-
-
-def _origin(front: Card) -> None:
-    """Prompt, request and raw answer, or file and row, or parent."""
-    for origin in trace(store(), front.example.id)["origins"]:
-        completion, request = origin.get("completion"), origin.get("request")
-        parent = origin.get("parent")
-        plain = [(name, str(origin[name])) for name in ("kind", "prompt", "provider", "model", "path", "row", "by", "why",
-                 "translator") if origin.get(name) not in (None, "")]  # fmt: skip
-        plain += [(axis, str(value)) for axis, value in origin.get("axes", {}).items()]
-        st.html(table(("Where it came from", ""), [(name, shown(value)) for name, value in plain]))
-        if isinstance(parent, dict):
-            st.html(f"<h3>It was made from</h3>{text(parent['example'].get('content') or '')}")
-        if isinstance(request, dict) and isinstance(completion, dict):
-            asked = request["messages"]
-            words = (
-                asked if isinstance(asked, str) else "\n\n".join(f"{one['role']}: {one['content']}" for one in asked)
-            )
-            with st.expander("What was asked"):
-                st.html(text(words))
-            with st.expander("The raw answer"):
-                st.html(text(completion["text"]))
-                st.html(text(json.dumps(completion["raw"], ensure_ascii=False, indent=1), kind="t-quiet"))
 
 
 def _nothing(queue: Queue) -> None:
