@@ -65,6 +65,10 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(browser: Browser, tmp
         page.reload()
         settled(page)
         page.get_by_role("button", name="Run again").first.click()
+        stop = page.get_by_role("button", name="Stop").first
+        expect(stop).to_be_enabled()
+        form(page, 300, "offline.latency_ms=500 concurrency=1")  # while the same is asked already
+        expect(page.get_by_role("status").first).to_contain_text("a run of prompt 'general_ok'")
         expect(page.locator("table.t-table tbody tr").first).to_contain_text("ended", timeout=60_000)
         assert examples(store) == 300
         first, second = runs(store)[1], runs(store)[0]
@@ -94,7 +98,7 @@ def test_raw_answers_that_could_not_be_read_are_shown_and_inert(browser: Browser
         )
     with serving(tmp_path / "workspace") as address:
         page = open_page(browser, f"{address}/runs?run=rn1", "ann")
-        page.get_by_text("cp1 · m").click()
+        page.get_by_text("cp1", exact=True).click()
         expect(page.get_by_text("not JSON at all")).to_be_visible()
         assert page.evaluate("window.hacked") is None
         page.context.close()

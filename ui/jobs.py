@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,10 +46,15 @@ class Job:
             file.seek(max(0, path.stat().st_size - TAIL))
             return file.read().decode("utf-8", "replace")
 
+    def last_line(self) -> str:
+        """What it printed last: how far it is, or why it ended."""
+        return next((line.strip() for line in reversed(self.log().splitlines()) if line.strip()), "")
+
     def stop(self) -> None:
         """As Ctrl-C does: what is in flight is let finish and kept; a second time, it stops at once."""
         if self.running:
-            os.kill(self.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # it ended just now
+                os.kill(self.pid, signal.SIGINT)
 
 
 def start(workspace: Path, words: Sequence[str]) -> Job:
@@ -84,8 +90,9 @@ def jobs(workspace: Path, n: int = 10) -> list[Job]:
     _reap[:] = [process for process in _reap if process.poll() is None]
     found = []
     for path in sorted((workspace / "jobs").glob("*/job.json"), reverse=True)[:n]:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Job(path.parent, tuple(said["words"]), int(said["pid"])))
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a file that somebody else put there is no job
+            said = json.loads(path.read_text(encoding="utf-8"))
+            found.append(Job(path.parent, tuple(map(str, said["words"])), int(said["pid"])))
     return found
 
 

@@ -63,6 +63,39 @@ def start(words: list[str]) -> None:
     st.session_state.pop("run-shown", None)
 
 
+def again(key: str, words: list[str]) -> None:
+    """Go on with a run: at once where that needs no leave, else `leave` of the same key asks for it."""
+    words = [one for one in words if not one.startswith(("workspace=", "yes="))]
+    try:
+        settings = load(RunSettings, [*words, _where()])
+        sum_, free = _cost(settings, plans(settings))
+    except TilthError as error:
+        st.session_state["run-again"] = (key, str(error), None)
+        return
+    if free or settings.max_usd is not None:
+        st.session_state.pop("run-again", None)
+        start(words)
+    else:
+        st.session_state["run-again"] = (key, sum_, words)
+
+
+def leave(key: str) -> None:
+    """Ask whether the run that was to go on may cost what it is expected to, or say why it cannot."""
+    asked, said, words = st.session_state.get("run-again", ("", "", None))
+    if asked != key:
+        return
+    if words is None:
+        notice(said)
+        return
+    notice(f"What is missing is expected to cost {said}.", "info")
+    st.button(f"Yes, spend {said}", key=f"sure-{key}", type="primary", on_click=_given, args=(words,))
+
+
+def _given(words: list[str]) -> None:
+    st.session_state.pop("run-again", None)
+    start([*words, "yes=true"])
+
+
 def command(words: list[str]) -> str:
     return shlex.join(["synth", "run", *words, _where()])
 

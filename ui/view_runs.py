@@ -10,6 +10,7 @@ from curation.records import now
 from curation.review.runs import RunState, malformed_answers, reject_reasons, runs
 from curation.tables import utc
 from synth.config import RunSettings
+from synth.progress import duration
 from ui import jobs, start_run
 from ui.look import DECISION_TONE, Html, chip, empty, head, notice, table, tiles, usd
 from ui.session import served, store
@@ -31,14 +32,14 @@ def page() -> None:
     found = runs(store(), SHOWN)
     with st.expander("Start a run", expanded=not found, icon=":material/play_circle:"):
         start_run.form()
-    mine = jobs.jobs(served().settings.workspace, JOBS)
+    mine = _mine()
     live = any(job.running for job in mine) or any(run.state == "running" for run in found)
     st.fragment(_board, run_every=1.5 if live else None)(live)
 
 
 def _board(live: bool) -> None:
     found = runs(store(), SHOWN)
-    mine = jobs.jobs(served().settings.workspace, JOBS)
+    mine = _mine()
     if live != (any(job.running for job in mine) or any(run.state == "running" for run in found)):
         st.rerun()  # begin to look every second, or cease
     for job in mine:
@@ -60,6 +61,12 @@ def _board(live: bool) -> None:
     _chosen(found)
 
 
+def _mine() -> list[jobs.Job]:
+    """Runs that the app started: those that are going on, however old, and the latest."""
+    found = jobs.jobs(served().settings.workspace, 50)
+    return [job for at, job in enumerate(found) if at < JOBS or job.running]
+
+
 def _job(job: jobs.Job) -> None:
     """A run that the app started: it goes on whatever becomes of this page."""
     with st.container(border=True, key=f"job-{job.name}"):
@@ -67,6 +74,7 @@ def _job(job: jobs.Job) -> None:
         st.html(
             f'<div class="t-chips">{chip("running" if running else "over", "good" if running else "plain")} '
             f"<code>{shown('synth ' + ' '.join(job.words))}</code></div>"
+            f'<p class="t-quiet t-text" role="status">{shown(job.last_line() or "starting ...")}</p>'
         )
         with st.container(horizontal=True):
             st.button(
@@ -74,11 +82,11 @@ def _job(job: jobs.Job) -> None:
                 help="as Ctrl-C: answers in flight are kept, the same command goes on from there; again: stops at once",
             )  # fmt: skip
             st.button(
-                "Run again", key=f"again-{job.name}", disabled=running, on_click=start_run.start, icon=":material/replay:",
-                args=([one for one in job.words[1:] if not one.startswith("workspace=")],),
-                help="asks only for what is missing",
+                "Run again", key=f"again-{job.name}", disabled=running, on_click=start_run.again, icon=":material/replay:",
+                args=(job.name, list(job.words[1:])), help="asks only for what is missing",
             )  # fmt: skip
-        with st.expander("What it says", expanded=not running and st.session_state.get("job") == job.name):
+        start_run.leave(job.name)
+        with st.expander("All it said"):
             st.html(text(job.log() or "nothing yet"))
 
 
@@ -86,7 +94,7 @@ def _row(run: RunState) -> list[str]:
     wanted = f" of {run.wanted:,}" if run.wanted else ""
     return [
         shown(run.what), Html(chip(run.state, _TONE[run.state], about=_ABOUT[run.state])), _when(run.began),  # type: ignore[arg-type]
-        f"{run.examples:,}{wanted}", _left(run), f"{run.answers:,}", f"{run.rate:,.0f}", f"{run.malformed:,}",
+        f"{run.done if run.wanted else run.examples:,}{wanted}", _left(run), f"{run.answers:,}", f"{run.rate:,.0f}", f"{run.malformed:,}",
         usd(None if run.unpriced and not run.cost else run.cost),
     ]  # fmt: skip
 
@@ -98,17 +106,7 @@ def _when(at: datetime) -> str:
 
 def _left(run: RunState) -> str:
     """Time that is left, at the rate of examples so far."""
-    if run.state != "running" or not run.wanted or not run.examples:
-        return ""
-    so_far = (utc(now()) - run.began).total_seconds()
-    seconds = max(run.wanted - run.examples, 0) * so_far / run.examples
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds > 5400
-        else f"{seconds / 60:.0f} min"
-        if seconds > 90
-        else f"{seconds:.0f} s"
-    )
+    return "" if run.left_s is None else duration(run.left_s)
 
 
 def _chosen(found: list[RunState]) -> None:
@@ -122,11 +120,12 @@ def _chosen(found: list[RunState]) -> None:
         st.query_params["run"] = picked
     run = next(one for one in found if one.id == picked)
     tiles([
-        (f"{run.examples:,}", f"examples{f' of {run.wanted:,}' if run.wanted else ''}"), (f"{run.answers:,}", "answers"),
+        (f"{run.done:,}", f"accepted of {run.wanted:,}") if run.wanted else (f"{run.examples:,}", "examples"),
+        (f"{run.answers:,}", "answers of this run"),
         (f"{run.malformed:,}", "malformed"), (usd(None if run.unpriced and not run.cost else run.cost), "cost"),
     ])  # fmt: skip
     if run.wanted and run.state == "running":
-        st.progress(min(run.examples / run.wanted, 1.0))
+        st.progress(min(run.done / run.wanted, 1.0))
     if run.end and run.end.get("stopped"):
         notice(f"stopped: {run.end['stopped']}", "warn")
     _resume(run)
@@ -153,8 +152,8 @@ def _chosen(found: list[RunState]) -> None:
         if not bad:
             st.caption("Every answer could be read.")
         for why, model, raw, completion in bad:
-            with st.expander(f"{completion[:12]} · {model}".replace("[", "(").replace("]", ")")):
-                st.html(f'<p class="t-quiet">{shown(why)}</p>{text(raw)}')
+            with st.expander(completion):  # a label is read as Markdown, so nothing that a server chose goes into it
+                st.html(f'<p class="t-quiet">{shown(model)}: {shown(why)}</p>{text(raw)}')
     with st.expander("Settings"):
         st.html(text(json.dumps(run.settings, ensure_ascii=False, indent=1)))
 
@@ -168,7 +167,9 @@ def _resume(run: RunState) -> None:
     if not any(one.startswith(("prompt=", "suite=", "targets=")) for one in words):
         return
     st.code(start_run.command(words), language=None, wrap_lines=True)
-    if run.state in ("stopped", "silent") and run.settings.get("provider") == "offline":
+    if run.state in ("stopped", "silent"):
         st.button(
-            "Go on with it", key=f"resume-{run.id}", on_click=start_run.start, args=(words,), icon=":material/resume:"
-        )
+            "Go on with it", key=f"resume-{run.id}", on_click=start_run.again, args=(run.id, words), icon=":material/resume:",
+            help="asks only for what is missing",
+        )  # fmt: skip
+        start_run.leave(run.id)

@@ -22,6 +22,7 @@ class RunState:
         wanted: examples that it is to have in all; None where the settings do not say.
         answers: of this run; what was answered before is not asked again.
         examples: that came from its answers, whatever was said of them since.
+        done: accepted so far of `wanted`, with what earlier runs of the same plan had come to.
         rate: answers a minute, over the last minute of a run that is going on, or over all of one that ended.
         cost: in dollars, of the answers whose price is known.
         end: what it counted, if it ended by itself; None while it goes on, and where it was killed.
@@ -36,11 +37,19 @@ class RunState:
     last: datetime | None
     answers: int
     examples: int
+    done: int
     rate: float
     cost: float
     unpriced: int
     malformed: int
     end: dict[str, Any] | None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left at the rate of the whole run so far; None where that is not known."""
+        if self.state != "running" or not self.wanted or not self.examples:
+            return None
+        return max(self.wanted - self.done, 0) * (utc(now()) - self.began).total_seconds() / self.examples
 
     @property
     def state(self) -> str:
@@ -50,11 +59,18 @@ class RunState:
         return "running" if utc(now()) - (self.last or self.began) < LIVE else "silent"
 
 
+# Settings that say which examples a run is after: those of another run that are equal in them count towards it.
+_PLAN = "concat_ws(chr(31), " + ", ".join(
+    f"coalesce(settings ->> '$.{name}', '')"
+    for name in ("prompt", "suite", "targets", "seed", "language", "documents", "axes", "per_request", "graph", "provider", "model")
+) + ")"  # fmt: skip
+
+
 def runs(store: Store, n: int = 20) -> list[RunState]:
     """The latest `n` runs, the newest first."""
     at = utc(now())
     rows = store.rows(
-        """
+        f"""
         WITH latest AS (SELECT * FROM runs ORDER BY made_at DESC, id LIMIT $n),
         answered AS (
             SELECT run, count(*) AS answers, max(made_at) AS last, coalesce(sum(cost_usd), 0) AS cost,
@@ -69,11 +85,19 @@ def runs(store: Store, n: int = 20) -> list[RunState]:
             SELECT run, count(*) AS malformed FROM malformed JOIN completions ON completions.id = malformed.completion
             SEMI JOIN latest ON latest.id = completions.run GROUP BY run
         ),
-        ends AS (SELECT run, arg_max(body, made_at) AS body, max(made_at) AS ended FROM run_events WHERE kind = 'ended' GROUP BY run)
+        ends AS (SELECT run, arg_max(body, made_at) AS body, max(made_at) AS ended FROM run_events WHERE kind = 'ended' GROUP BY run),
+        unended AS (SELECT id, made_at, {_PLAN} AS plan FROM latest ANTI JOIN ends ON ends.run = latest.id),
+        accepted AS (
+            SELECT unended.id AS run, count(DISTINCT example) AS done FROM unended
+            JOIN (SELECT id, made_at, {_PLAN} AS plan FROM runs) AS earlier ON earlier.plan = unended.plan AND earlier.made_at <= unended.made_at
+            JOIN completions ON completions.run = earlier.id JOIN origins ON origins.completion = completions.id
+            ANTI JOIN (SELECT example FROM verdicts WHERE decision = 'drop' AND starts_with(author, 'check:')) AS refused USING (example)
+            GROUP BY unended.id
+        )
         SELECT latest.id, settings, made_at, ended, last, coalesce(answers, 0), coalesce(examples, 0), coalesce(lately, 0),
-            coalesce(cost, 0), coalesce(unpriced, 0), coalesce(malformed, 0), body
+            coalesce(cost, 0), coalesce(unpriced, 0), coalesce(malformed, 0), body, coalesce(done, 0)
         FROM latest LEFT JOIN answered ON answered.run = latest.id LEFT JOIN made ON made.run = latest.id
-            LEFT JOIN bad ON bad.run = latest.id LEFT JOIN ends ON ends.run = latest.id
+            LEFT JOIN bad ON bad.run = latest.id LEFT JOIN ends ON ends.run = latest.id LEFT JOIN accepted ON accepted.run = latest.id
         ORDER BY made_at DESC, latest.id
         """,
         {"n": n, "lately": at - MINUTE},
@@ -82,14 +106,19 @@ def runs(store: Store, n: int = 20) -> list[RunState]:
 
 
 def _state(row: tuple[Any, ...], at: datetime) -> RunState:
-    identity, described, began, ended, last, answers, examples, lately, cost, unpriced, malformed, body = row
+    identity, described, began, ended, last, answers, examples, lately, cost, unpriced, malformed, body, done = row
     settings, end = json.loads(described), json.loads(body) if body else None
     if ended is None:
         rate = lately / max(min((at - began) / MINUTE, 1.0), 1 / 60)
     else:
         rate = answers / max((ended - began) / MINUTE, 1 / 60)
+    wanted = _wanted(settings, end)
+    if end and end.get("tallies"):
+        done = sum(int(tally["accepted"]) for tally in end["tallies"])
+    elif wanted:
+        done = min(done, wanted)  # an earlier run of the plan may have gone further
     return RunState(
-        identity, settings, _what(settings), _wanted(settings, end), began, ended, last, answers, examples, rate, cost,
+        identity, settings, _what(settings), wanted, began, ended, last, answers, examples, done, rate, cost,
         unpriced, malformed, end,
     )  # fmt: skip
 
