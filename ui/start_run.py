@@ -43,13 +43,12 @@ def form() -> None:
     except TilthError as error:
         notice(str(error))
         return
+    if go and (free or settings.max_usd is not None):
+        start(words)
+        return
     n = sum(plan.n for plan in chosen)
     notice(f"{n:,} examples in all, those that are there already included; expected cost: {sum_}", "info")
-    if not go:
-        return
-    if free or settings.max_usd is not None:
-        start(words)
-    else:
+    if not free and settings.max_usd is None:
         st.button(f"Yes, spend {sum_}", key="sure", type="primary", on_click=start, args=([*words, "yes=true"],))
 
 
