@@ -193,4 +193,7 @@ def test_datasets_are_shown_compared_previewed_exported_and_downloaded(
     page = at(browser, empty, "datasets")
     expect(page.get_by_text("curate export name=moderation")).to_be_visible()
     sound(page)
+    page.goto(f"{empty}/models")
+    expect(page.get_by_text("train run dataset=moderation recipe=tiny name=first")).to_be_visible()
+    sound(page)
     page.context.close()

@@ -116,11 +116,3 @@ def test_an_error_leads_to_its_example_and_into_the_review_queue(browser: Browse
     page.get_by_role("button", name="in the review queue").click()
     expect(page.get_by_text("0 flagged for review")).to_be_visible()
     page.context.close()
-
-
-def test_no_model_yet_says_how_to_make_one(browser: Browser, tmp_path: Path) -> None:
-    with serving(tmp_path / "workspace") as address:
-        page = at(browser, address, "models")
-        expect(page.get_by_text("train run dataset=moderation recipe=tiny name=first")).to_be_visible()
-        sound(page)
-        page.context.close()

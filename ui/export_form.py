@@ -16,7 +16,7 @@ from curation.export import choose, sample
 from curation.review.queue import choices
 from curation.settings import load
 from curation.versions import Exported
-from ui.look import STATUSES, language_name, notice, table, tiles
+from ui.look import STATUSES, go, language_name, notice, table, tiles
 from ui.rows import rows_table
 from ui.session import store
 from ui.text import shown
@@ -37,12 +37,12 @@ def form(like: list[Exported]) -> None:
     st.code(command(words), language=None, wrap_lines=True)
     with st.container(horizontal=True):
         look = st.button("Preview", icon=":material/visibility:", key="preview")
-        go = st.button("Export", type="primary", icon=":material/save:", key="export")
-    if look or go:
+        export = st.button("Export", type="primary", icon=":material/save:", key="export")
+    if look or export:
         st.session_state["export-shown"] = words
     try:
         settings = load(ExportSettings, [*words, _where()])
-        if go:
+        if export:
             _export(words)
         elif st.session_state.get("export-shown") == words:
             _preview(settings)
@@ -151,6 +151,6 @@ def _export(words: list[str]) -> None:
         notice(f"{title} is written: {counts}", "good")
     else:
         notice(f"{title} says the same already, so nothing was written: {counts}", "info")
-    st.link_button(f"Open {title}", f"/datasets?version={title}", icon=":material/open_in_new:")
+    go(f"Open {title}", f"/datasets?version={title}")
     st.caption("Train on it:")
     st.code(f"train run dataset={title} recipe=qlora workspace={store().workspace}", language=None, wrap_lines=True)

@@ -112,6 +112,7 @@ table.t-heat { border-collapse: separate; border-spacing: 3px; font-variant-nume
 table.t-heat th { font-weight: 500; text-align: left; padding: .2rem .5rem .2rem 0; white-space: nowrap; }
 table.t-heat thead th { text-align: center; padding: .1rem .3rem; color: var(--t-quiet); }
 table.t-heat td { min-width: 3.6rem; text-align: center; padding: .32rem .4rem; border-radius: 6px; }
+.t-go { color: var(--t-good); font-weight: 600; }
 .t-notice { border-radius: 8px; padding: .6rem .9rem; margin: .3rem 0; overflow-wrap: anywhere; }
 .t-empty { border: 1px dashed var(--t-line); border-radius: 12px; padding: 1.6rem 1.8rem; margin: .6rem 0; }
 .t-empty h2 { font-size: 1.1rem; margin: 0 0 .3rem; padding: 0; }
@@ -194,6 +195,11 @@ def notice(words: str, tone: Tone = "bad") -> None:
     """One line that says what went wrong, or right. Streamlit's own would read it as Markdown, which may fetch what strangers wrote."""
     role = "alert" if tone == "bad" else "status"
     st.html(f'<div class="t-notice t-{tone}" role="{role}">{escape(words)}</div>')
+
+
+def go(words: str, address: str) -> None:
+    """A link to another page of the app, in the same tab."""
+    st.html(f'<p><a class="t-go" href="{escape(address)}" target="_self">{escape(words)}</a></p>')
 
 
 def language_name(code: str) -> str:

@@ -1,11 +1,13 @@
 """Agreement: whether two people, or a person and a judge, say the same; how fast people decide; how noisy the labels are."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from curation.review.agreement import IDLE_S, MEASURES, Measure, Noise, Report, report
 from curation.review.reliability import Figure, Interval, wilson
 from curation.review.show_agreement import between, number, reading
-from ui.look import Html, Tone, chip, empty, head, language_name, table, tiles
+from ui.look import Html, Tone, chip, empty, go, head, language_name, table, tiles
 from ui.session import served, store
 from ui.text import shown
 
@@ -98,7 +100,7 @@ def _agreement(found: Report, on: Measure) -> None:
             rows_of = [(shown(one), shown(other), f"{count:,}") for one, other, count in found.differ]
             st.html(table(("One says", "another says", "times"), rows_of, numbers=frozenset({2})))
         if found.contested:
-            st.link_button("Settle them in Adjudicate", "/adjudicate", icon=":material/balance:")
+            go("Settle them in Adjudicate", "/adjudicate")
 
 
 def _chosen() -> None:
@@ -126,14 +128,14 @@ def _noise(found: Report) -> None:
     if not any(row.checked for row in found.noise["all"]):
         st.html('<p class="t-quiet">No labelled example was kept by a person yet.</p>')
         return
+    st.html(_noisy("All", found.noise["all"], whole=True))
     left, right = st.columns(2, gap="large")
     with left:
-        st.html(_noisy("All", [Noise("all", r.checked, r.label, r.category, r.severity) for r in found.noise["all"]]))
         st.html(_noisy("Category", found.noise["category"][:_ROWS]))
+        languages = [replace(row, value=language_name(row.value)) for row in found.noise["language"][:_ROWS]]
+        st.html(_noisy("Language", languages))
     with right:
         st.html(_noisy("Prompt", found.noise["prompt"][:_ROWS]))
-        st.html(_noisy("Language", [Noise(language_name(r.value), r.checked, r.label, r.category, r.severity)
-                                    for r in found.noise["language"][:_ROWS]]))  # fmt: skip
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
@@ -182,16 +184,17 @@ def _at(value: float) -> str:
     return f"{100 * (max(_LOW, min(1.0, value)) - _LOW) / (1 - _LOW):.1f}%"
 
 
-def _noisy(name: str, rows: list[Noise]) -> str:
+def _noisy(name: str, rows: list[Noise], *, whole: bool = False) -> str:
+    """The share of labels that were changed; `whole` has also those of category and severity."""
+    header = [name, "kept", "label changed", "95 %", *(("category changed", "severity changed") if whole else ())]
     body = []
     for row in rows:
         low, high = wilson(row.label, row.checked)
+        more = (f"{row.category / row.checked:.1%}", f"{row.severity / row.checked:.1%}") if whole else ()
         body.append((
-            shown(row.value or "none"), f"{row.checked:,}", f"{row.label / row.checked:.1%}", f"{low:.1%} to {high:.1%}",
-            f"{row.category / row.checked:.1%}", f"{row.severity / row.checked:.1%}",
+            shown(row.value or "none"), f"{row.checked:,}", f"{row.label / row.checked:.1%}", f"{low:.1%} to {high:.1%}", *more,
         ))  # fmt: skip
-    header = (name, "kept", "label changed", "95 %", "category", "severity")
-    return table(header, body, numbers=frozenset(range(1, 6)))
+    return table(header, body, numbers=frozenset(range(1, len(header))))
 
 
 _CSS = """

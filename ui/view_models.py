@@ -268,8 +268,8 @@ def _fusion(sweeps: Sequence[Sweep]) -> None:
         (
             _whole(row["candidate"]), *(f"{float(row[name]):.3f}" for name in ("harmfulness", "over_refusal", "utility")),
             shown(row.get("rank", "")),
-            Html((chip("Pareto", "info") if row.get("pareto") == "True" else "")
-                 + (chip("chosen", "good") if row.get("chosen") == "True" else "")),
+            Html('<div class="t-chips">' + (chip("Pareto", "info") if row.get("pareto") == "True" else "")
+                 + (chip("chosen", "good") if row.get("chosen") == "True" else "") + "</div>"),
         )
         for row in one.rows
     ]  # fmt: skip
