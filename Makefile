@@ -17,6 +17,7 @@ demo: $(VENV)/.installed
 	@echo
 	@echo "That was the whole loop. What to do next, in a shell with  . $(VENV)/bin/activate"
 	@echo "  look        curate ls n=10 status=flagged    ·  curate trace ID"
+	@echo "  label       ui   (the review app, http://localhost:8501)"
 	@echo "  ask more    synth run suite=moderation seed=1"
 	@echo "  write       synth cp general_ok   (edit prompts/general_ok.yaml)   synth run prompt=general_ok n=200"
 	@echo "  a model     export ANTHROPIC_API_KEY=...   synth estimate general_ok n=500 provider=anthropic model=claude-haiku-5-5   (docs/providers.md)"
