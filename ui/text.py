@@ -84,7 +84,7 @@ CSS = """
 .t-markdown { overflow-wrap: anywhere; unicode-bidi: isolate; line-height: 1.6; }
 .t-markdown h1, .t-markdown h2, .t-markdown h3, .t-markdown h4, .t-markdown h5, .t-markdown h6 { font-size: 1.05rem; font-weight: 650; margin: .7rem 0 .3rem; padding: 0; }
 .t-markdown p, .t-markdown ul, .t-markdown ol { margin: 0 0 .6rem; }
-.t-markdown table { border-collapse: collapse; margin: .4rem 0; } .t-markdown td, .t-markdown th { border: 1px solid var(--t-line); padding: .2rem .5rem; }
+.t-markdown table { border-collapse: collapse; margin: .4rem 0; } .t-markdown td, .t-markdown th { border: 1px solid var(--t-line); padding: .2rem .5rem; overflow-wrap: normal; word-break: normal; }
 .t-markdown pre { white-space: pre-wrap; background: var(--t-soft); padding: .5rem .7rem; border-radius: 6px; }
 .t-markdown blockquote { border-left: 3px solid var(--t-line); margin: .4rem 0; padding-left: .8rem; }
 .t-link { text-decoration: underline dotted; }

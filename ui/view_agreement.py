@@ -199,7 +199,7 @@ def _noisy(name: str, rows: list[Noise], *, whole: bool = False) -> str:
 
 _CSS = """
 .t-section { margin: 1.1rem 0 0; } .t-section h2 { font-size: 1.1rem; font-weight: 650; padding: 0; margin: 0; } .t-section p { margin: 0 0 .2rem; }
-.t-table td:first-child { min-width: 7.5rem; }
+.t-table td:first-child { min-width: 9.5rem; }
 .t-whisker { position: relative; display: inline-block; width: 9rem; height: 1.1rem; vertical-align: middle; }
 .t-whisker::before { content: ""; position: absolute; inset: 50% 0 auto; border-top: 1px solid var(--t-line); }
 .t-whisker u { position: absolute; top: .1rem; bottom: .1rem; border-left: 1px dashed var(--t-quiet); opacity: .55; }
