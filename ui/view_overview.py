@@ -1,13 +1,18 @@
 """Overview: how much there is, of what, in which state, and what to do next."""
 
+import shlex
 from html import escape
 
 import streamlit as st
 
-from curation.errors import InputError
+from curation.errors import TilthError
 from curation.review.cells import Cell, by_axis, by_language, filling, named, whole
 from curation.review.overview import Overview, axes, overview
+from curation.settings import load
 from curation.store import Store
+from synth.choice import plans
+from synth.config import RunSettings
+from synth.providers import connect
 from ui.look import (
     DECISION_TONE,
     STATUS_TONE,
@@ -138,10 +143,23 @@ def _fill(of: Store, cells: list[Cell], by: str, thin: int) -> None:
     )
     try:
         command = filling(of, chosen, thin, axis=None if by == LANGUAGE else by, workspace=served().settings.workspace)
-    except InputError as error:
-        notice(str(error), "info")
+        _can_run(command)
+    except TilthError as error:
+        notice(f"No run fills it as it is: {error}", "info")
         return
     st.code(command, language=None, wrap_lines=True)
+
+
+def _can_run(command: str) -> None:
+    """Plan the run and ask nothing: its prompt may be gone by now, or know no such language.
+
+    Raises:
+        TilthError: it would be refused.
+    """
+    settings = load(RunSettings, shlex.split(command)[2:])
+    chosen = plans(settings)
+    if settings.provider == "offline":  # whose grammars need not speak all languages of a prompt
+        connect(settings, plans=chosen, assets=settings.workspace / "assets", price=None)
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------

@@ -47,8 +47,7 @@ def _board(live: bool) -> None:
     if not found:
         empty(
             "Nothing was run yet",
-            "Start one above, or on the command line.",
-            command="synth run prompt=general_ok n=100",
+            "Start one above: the offline provider needs no key. A run that is started on a command line shows up here too.",
         )
         return
     st.html(

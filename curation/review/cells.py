@@ -1,5 +1,7 @@
 """Cells of the coverage map that have too few examples, and the `synth run` that fills one."""
 
+import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -78,7 +80,8 @@ def filling(store: Store, cell: Cell, want: int, *, axis: str | None, workspace:
     """
     found = store.rows(
         """
-        SELECT prompt, arg_max(provider, origins.made_at), arg_max(origins.model, origins.made_at)
+        SELECT prompt, arg_max(provider, origins.made_at), arg_max(origins.model, origins.made_at),
+            arg_max(axes ->> '$.document', origins.made_at) FILTER (axes ->> '$.document' IN (SELECT name FROM documents))
         FROM review JOIN origins USING (example)
         WHERE task = $task AND coalesce(said_label, '') = $label AND coalesce(said_category, '') = $category
             AND prompt IS NOT NULL AND ($path IS NULL OR axes ->> $path IS NOT NULL)
@@ -95,15 +98,23 @@ def filling(store: Store, cell: Cell, want: int, *, axis: str | None, workspace:
         raise InputError(
             f"{named(cell)}: no prompt wrote any of these examples; pick one from `synth ls`, or import more of them"
         )
-    prompt, provider, model = found[0]
+    prompt, provider, model, document = found[0]
     used = store.rows("SELECT coalesce(max(TRY_CAST(settings ->> '$.seed' AS BIGINT)), 0) FROM runs")[0][0]
-    words = [f"prompt={prompt}", f"language={cell.column}" if axis is None else f"axes.{axis}=[{cell.column}]"]
+    words = [f"prompt={prompt}", f"language={cell.column}" if axis is None else f"axes.{axis}=[{_word(cell.column)}]"]
+    if axis == "document":
+        document = cell.column
+    words += [f"documents={_word(document)}"] if document else []
     words += [f"n={max(1, want - cell.usable)}", f"seed={used + 1}"]
     if provider and provider != "offline":
         words += [f"provider={provider}", *([f"model={model}"] if model else [])]
     if str(workspace) != "workspace":
         words.append(f"workspace={workspace}")
     return " ".join(["synth run", *map(shlex.quote, words)])
+
+
+def _word(value: str) -> str:
+    """A value as the settings' grammar reads it back: quoted where it is more than a name."""
+    return value if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", value) else json.dumps(value, ensure_ascii=False)
 
 
 def named(cell: Cell) -> str:
