@@ -60,6 +60,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(browser: Browser, tmp
         stop.click()
         expect(stop).to_be_disabled()
         expect(row).to_contain_text("stopped")
+        expect(page.get_by_text("Stopped: interrupted.").first).to_be_visible()
         part = examples(store)
         assert 0 < part < 300
         page.reload()

@@ -48,7 +48,8 @@ class Job:
 
     def last_line(self) -> str:
         """What it printed last: how far it is, or why it ended."""
-        return next((line.strip() for line in reversed(self.log().splitlines()) if line.strip()), "")
+        said = self.log().partition("\nNext:")[0]  # the page's buttons say what comes next
+        return next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
 
     def stop(self) -> None:
         """As Ctrl-C does: what is in flight is let finish and kept; a second time, it stops at once."""
