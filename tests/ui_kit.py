@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -77,7 +77,7 @@ def open_page(
     address: str,
     name: str | None = None,
     *,
-    scheme: str = "light",
+    scheme: Literal["light", "dark"] = "light",
     width: int = 1280,
     height: int = 900,
 ) -> Page:
