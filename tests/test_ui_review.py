@@ -200,6 +200,34 @@ def test_one_decision_for_a_cluster_or_a_filter_and_its_undo(
     assert store.rows("SELECT status, count(*) FROM review GROUP BY 1 ORDER BY 1") == [("dropped", 2), ("new", 6)]
 
 
+def test_a_filter_is_set_by_keys_and_its_address_is_the_filter(browser: Browser, tmp_path: Path) -> None:
+    fill(tmp_path / "workspace", [*posts(3), *posts(1, language="ms", text="hantaran")])
+    with serving(tmp_path / "workspace") as address:
+        page = open_page(browser, f"{address}/review?order=newest", "ann")
+        expect(page.locator(".t-note")).to_contain_text("4 waiting for you")
+        for _ in range(40):
+            if page.evaluate(
+                "document.activeElement.tagName === 'BUTTON' && document.activeElement.innerText.includes('Filter')"
+            ):
+                break
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        language = page.get_by_role("combobox", name="Language")
+        expect(language).to_be_visible()
+        for _ in range(40):
+            if language.evaluate("one => one === document.activeElement"):
+                break
+            page.keyboard.press("Tab")
+        page.keyboard.type("Mal")
+        page.keyboard.press("Enter")
+        expect(page.locator(".t-note")).to_contain_text("1 waiting for you")
+        expect(page.locator(".t-card")).to_contain_text("hantaran")
+        assert "language=ms" in page.url
+        other = open_page(browser, page.url, "bob")
+        expect(other.locator(".t-card")).to_contain_text("hantaran")
+        expect(other.locator(".t-note")).to_contain_text("1 waiting for you")
+
+
 def test_what_strangers_wrote_is_inert_and_every_task_has_its_card(browser: Browser, tmp_path: Path) -> None:
     turns = (Turn(role="user", content=HOSTILE, annotation={"intent": HOSTILE, "slots": {"size": "<b>XL</b>"}}),
              Turn(role="assistant", content="fine", cites=("4.2",)))  # fmt: skip
