@@ -32,8 +32,10 @@ def page() -> None:
 
 @st.fragment
 def _desk(name: str) -> None:
-    served().settle()
-    waiting = contested(store())
+    if "adjudicated" not in st.session_state:
+        st.session_state["adjudicated"] = set()
+        served().settle()
+    waiting = [one for one in contested(store()) if one not in st.session_state["adjudicated"]]
     skipped: list[str] = st.session_state.setdefault("adjudicate-skipped", [])
     line = [one for one in waiting if one not in skipped] or waiting
     front = cards(store(), line[:1], reviewer=None).get(line[0]) if line else None
@@ -113,6 +115,7 @@ def _say(name: str, front: Card, decision: Decision, labels: dict[str, str | int
         return
     try:
         served().append(decided([front.example.id], f"adjudicator:{name}", decision, labels=labels))
+        st.session_state["adjudicated"].add(front.example.id)  # the index knows it a moment later
     except TilthError as error:
         st.session_state["trouble"] = str(error)
 
@@ -124,7 +127,11 @@ def _side(name: str, front: Card, said: Said) -> None:
 
 def _undo(name: str) -> None:
     try:
-        served().append(undone(store(), f"adjudicator:{name}")[1])
+        served().flush()
+        touched, rows = undone(store(), f"adjudicator:{name}")
+        served().append(rows)
+        served().settle()
+        st.session_state["adjudicated"].difference_update(touched)
     except TilthError as error:
         st.session_state["trouble"] = str(error)
 

@@ -190,6 +190,7 @@ def _safely(line: Line, act: Callable[[], None]) -> None:
 
 
 def _open(panel: str) -> None:
+    st.session_state.pop("scopes", None)
     if panel and st.query_params.get("panel") != panel:
         st.query_params["panel"] = panel
     else:
@@ -280,7 +281,10 @@ def _changes(example: AnyExample, given: dict[str, str]) -> dict[str, object]:
 def _all(line: Line, front: Card) -> None:
     """One decision for a cluster or a filter, with how many it would touch."""
     example, one = front.example, front.example.id
-    scopes = {"twins": cluster(store(), one), "filter": everything(store(), line.queue)}
+    held = st.session_state.get("scopes")
+    if held is None or held[0] != one:  # what is decided for is what was counted here, whatever comes in meanwhile
+        held = st.session_state["scopes"] = (one, cluster(store(), one), everything(store(), line.queue))
+    scopes = {"twins": held[1], "filter": held[2]}
     about = {
         "twins": f"this example and its near twins ({len(scopes['twins']):,})",
         "filter": f"all that this filter leaves waiting for me ({len(scopes['filter']):,})",
