@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 	@echo "  export      curate export name=moderation format=messages"
 
 test: $(VENV)/.installed-dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The tests of ui drive a real browser; where none can be installed they are skipped and say so.
 browser:

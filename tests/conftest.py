@@ -34,6 +34,14 @@ def _forbid_network(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_forbid_network)  # an audit hook sees every library's sockets and cannot be taken out again
 
 
+# files of few and long tests go first: workers take whole files in this order, and at the end none waits long for another
+_LONG = ("test_train", "test_ui", "test_docs", "test_synth_live", "test_synth_kill", "test_synth_batch", "test_synth_doc")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.name.startswith(_LONG))
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace that is not there yet, in an empty folder that is the current one."""
