@@ -2,8 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
-# many tests wait for a server or a process, so that one more than there are cores is faster
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() or 1, 4) + 1)')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() or 1, 4))')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test browser check format bench clean

@@ -35,7 +35,15 @@ sys.addaudithook(_forbid_network)  # an audit hook sees every library's sockets 
 
 
 # files of few and long tests go first: workers take whole files in this order, and at the end none waits long for another
-_LONG = ("test_train", "test_ui", "test_docs", "test_synth_live", "test_synth_kill", "test_synth_batch", "test_synth_doc")
+_LONG = (
+    "test_train",
+    "test_ui",
+    "test_docs",
+    "test_synth_live",
+    "test_synth_kill",
+    "test_synth_batch",
+    "test_synth_doc",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

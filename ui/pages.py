@@ -1,8 +1,7 @@
 """The pages of the app, in the order of its menu."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable
 from importlib import import_module
 
 # name of the module view_<name>, its title, its icon
@@ -25,25 +24,9 @@ def page_of(name: str) -> Callable[[], None]:
     return page
 
 
-@contextmanager
-def preloading() -> Iterator[None]:
-    """Import all pages as soon as the server is there, in a thread, so that the first visitor does not wait for it."""
-    from streamlit import runtime
-
-    over = threading.Event()
-
-    def work() -> None:
-        while not runtime.exists():
-            if over.wait(0.02):
-                return
-        for name, _, _ in PAGES:
-            if not over.is_set():
-                page_of(name)
-
-    thread = threading.Thread(target=work, name="preload")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()  # an import that the interpreter's end cuts off brings the process down with it
+def load_all() -> None:
+    """Import all pages, so that the first visitor does not wait for it."""
+    # without a server as yet, Streamlit warns of each cache that it will live in memory, where it would live anyway
+    logging.getLogger("streamlit.runtime.caching.cache_data_api").setLevel(logging.ERROR)
+    for name, _, _ in PAGES:
+        page_of(name)

@@ -9,7 +9,7 @@ from curation.review.index import behind, refresh
 from ui import session
 from ui.config import UiSettings
 from ui.look import THEME
-from ui.pages import preloading
+from ui.pages import load_all
 
 SECRETS = Path(".streamlit/secrets.toml")
 SLOW = 50_000  # rows to take in from which on a person is told why they wait
@@ -55,13 +55,13 @@ def ui_command(settings: UiSettings) -> int:
             print(f"taking in {count:,} new rows ...", flush=True)
         refresh(served.store)
         served.watch()
+        load_all()
         host = "localhost" if local else settings.address
         print(
             f"Tilth review app: http://{host}:{settings.port} · workspace {settings.workspace} · Ctrl-C stops it",
             flush=True,
         )
-        with preloading():
-            _streamlit(settings, local=local)
+        _streamlit(settings, local=local)
     print("stopped; every decision is stored")
     return 0
 
