@@ -6,6 +6,7 @@ from typing import Any
 
 from curation.settings import Settings
 
+_ONE_OR_MORE = {"prompt", "language", "documents"}
 NOT_SAID = {"workspace", "as_json", "yes"}  # said by whoever runs the command, if at all
 
 
@@ -37,6 +38,8 @@ def _flat(given: dict[str, Any], before: str) -> list[str]:
     for name, value in given.items():
         if isinstance(value, dict):
             found += _flat(value, f"{before}{name}.")
+        elif name in _ONE_OR_MORE and isinstance(value, list) and len(value) == 1:
+            found.append(f"{name}={word(value[0])}")
         elif value is not None:
             found.append(f"{before}{name}={word(value)}")
     return found
