@@ -44,7 +44,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(browser: Browser, tmp
         expect(
             page.get_by_text("100 examples in all, those that are there already included; expected cost: nothing")
         ).to_be_visible()
-        form(page, 300, "offline.latency_ms=300 concurrency=1")
+        form(page, 300, "offline.latency_ms=500 concurrency=1")
         stop = page.get_by_role("button", name="Stop").first
         expect(stop).to_be_enabled()
         row = page.locator("table.t-table tbody tr").first
@@ -56,10 +56,10 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(browser: Browser, tmp
                 break
             time.sleep(0.2)
         assert len(seen) >= 3, "it stands still"
-        assert serious(page) == []
         stop.click()
         expect(stop).to_be_disabled()
         expect(row).to_contain_text("stopped")
+        assert serious(page) == []
         expect(page.get_by_text("Stopped: interrupted.").first).to_be_visible()
         part = examples(store)
         assert 0 < part < 300
@@ -68,7 +68,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(browser: Browser, tmp
         page.get_by_role("button", name="Run again").first.click()
         stop = page.get_by_role("button", name="Stop").first
         expect(stop).to_be_enabled()
-        form(page, 300, "offline.latency_ms=300 concurrency=1")  # while the same is asked already
+        form(page, 300, "offline.latency_ms=500 concurrency=1")  # while the same is asked already
         expect(page.get_by_role("status").first).to_contain_text("a run of prompt 'general_ok'")
         expect(page.locator("table.t-table tbody tr").first).to_contain_text("ended", timeout=60_000)
         assert examples(store) == 300
