@@ -20,7 +20,7 @@ from synth.ledger import Ledger
 from synth.providers import anthropic, chat_batches, together
 from synth.providers.base import Answer
 
-KILLS = {"anthropic": 9, "together": 6}
+KILLS = {"anthropic": 20, "together": 6}
 MODELS = {"anthropic": "claude-haiku-4-5", "together": "meta-llama/Llama-3.3-70B-Instruct-Turbo"}
 FORKS.set_forkserver_preload(["synth_kit", "pytest", "synth.providers.anthropic", "synth.providers.together"])
 STEPS = ("start", "gathered", "written", "arrived", "heard", "kept")

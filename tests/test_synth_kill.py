@@ -16,7 +16,7 @@ from curation.tables import COMPLETION_COLUMNS
 from synth.providers.base import Answer
 from synth.providers.offline import Offline
 
-KILLS = 12
+KILLS = 30
 COMMAND = {
     "n": 300, "max_requests": 5000, "concurrency": 4, "retries": 20,
     "offline": {"latency_ms": 120, "fault_rate": 0.15},
@@ -73,7 +73,7 @@ def kill_between(pid: int, folder: Path) -> None:
 
 def test_kills_lose_nothing_and_ask_nothing_twice(workspace: Path) -> None:
     folder = workspace.parent
-    write("crowded", narrow(300))
+    write("crowded", narrow(700))
     undisturbed = workspace.with_name("undisturbed")
     filled(undisturbed, "crowded.yaml", **{**COMMAND, "offline": {"latency_ms": 0, "fault_rate": 0.15}})
     moments = random.Random(20261121)
